@@ -1,0 +1,1 @@
+"""Asyncio SDK and pipeline for the Vidnoz and MioCreate face swap API."""
