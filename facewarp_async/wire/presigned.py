@@ -1,0 +1,38 @@
+"""What a presigned URL says of itself (protocol, "Presigned URLs"), and the storage's answers about it."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, timedelta
+from urllib.parse import parse_qs, urlsplit
+
+from facewarp_async.errors import StorageError, UrlExpiredError
+from facewarp_async.redaction import redact_text
+
+_CODE = re.compile(rb"<Code>([^<]{1,80})</Code>")
+_MESSAGE = re.compile(rb"<Message>([^<]{1,400})</Message>")
+_SHOWN_BYTES = 200
+
+
+def expires_at(url: str) -> datetime | None:
+    """Return when a presigned URL lapses; ``None`` where it does not say."""
+    query = parse_qs(urlsplit(url).query)
+    try:
+        signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
+        return signed + timedelta(seconds=int(query["X-Amz-Expires"][0]))
+    except (KeyError, ValueError, OverflowError):
+        return None
+
+
+def parse_storage_error(status: int, body: bytes) -> StorageError:
+    """Return the error that a storage's refusal means. A 403 is a URL that lapsed or was never right."""
+    code_match, message_match = _CODE.search(body), _MESSAGE.search(body)
+    code = code_match[1].decode("utf-8", "replace") if code_match else ""
+    if message_match:
+        said = message_match[1].decode("utf-8", "replace")
+    else:
+        said = body[:_SHOWN_BYTES].decode("utf-8", "replace")
+    said = redact_text(said)
+    message = f"the storage answered HTTP {status}" + (f" {code}" if code else "") + (f": {said}" if said else "")
+    cls = UrlExpiredError if status == 403 else StorageError
+    return cls(message, storage_code=code, http_status=status)
