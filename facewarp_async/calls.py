@@ -1,0 +1,236 @@
+"""One coroutine for each call of the protocol, and those made of several: upload, wait, download."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from pathlib import Path
+
+import anyio
+
+from facewarp_async.config import Provider, Timeouts
+from facewarp_async.connection import Connection
+from facewarp_async.errors import FaceWarpError, Recovery, TaskFailedError, TaskTimeoutError
+from facewarp_async.files import MediaFile, inspect
+from facewarp_async.models import (
+    Asset,
+    Face,
+    ImageResult,
+    Picture,
+    Result,
+    Task,
+    TaskKind,
+    TaskStatus,
+    UploadGrant,
+    VideoResult,
+)
+from facewarp_async.policy.polling import EMPTY_POLLS, PollPolicy
+from facewarp_async.policy.rate import Priority
+from facewarp_async.transfer import ProgressCallback
+from facewarp_async.uploads import SharedUploads
+from facewarp_async.wire import answers, requests
+from facewarp_async.wire.requests import FacePair
+
+logger = logging.getLogger(__name__)
+
+Downloadable = ImageResult | VideoResult | Picture | Face
+
+
+class ServiceCalls:
+    """The calls of the protocol, each authorised, paced, and repeated where that is safe.
+
+    Every coroutine here may raise any `FaceWarpError` that the service's answer or the connection means. Cancelling a
+    create may leave a task at the service that nobody knows of; cancelling anything else leaves nothing.
+    """
+
+    def __init__(self, connection: Connection, *, provider: Provider, timeouts: Timeouts, polling: PollPolicy) -> None:
+        self._connection = connection
+        self._pair_order = provider.pair_order
+        self._timeouts = timeouts
+        self._polling = polling
+        self.shared_uploads = SharedUploads(self.upload)
+        """What was uploaded so far, by content."""
+
+    async def request_upload(self, file_name: str) -> UploadGrant:
+        """Ask for leave to upload one file: a presigned URL that lives for 30 minutes, and the file's key."""
+        request = requests.build_upload_request(file_name)
+        return await self._connection.api.call(request, answers.parse_upload_grant, priority=Priority.UPLOAD)
+
+    async def access_url(self, key: str) -> str:
+        """Ask for a presigned URL, valid for 3 days, of an uploaded file or a result."""
+        request = requests.build_access_request(key)
+        return await self._connection.api.call(request, answers.parse_access_url, priority=Priority.UPLOAD)
+
+    async def create_image_swap(self, media: Asset, face: Asset, *, hd: bool = False) -> int:
+        """Create the task that puts a face into a picture, and return its id. Paid for.
+
+        Raises:
+            InDoubtError: The answer was lost: the task may exist. It was not asked for again.
+        """
+        return await self._create(
+            requests.build_swap_request(TaskKind.IMAGE_SWAP, media_key=media.key, face_key=face.key, hd=hd)
+        )
+
+    async def create_video_swap(self, media: Asset, face: Asset, *, hd: bool = False) -> int:
+        """Create the task that puts a face into a video, and return its id. Paid for.
+
+        Raises:
+            InDoubtError: As `create_image_swap`.
+        """
+        return await self._create(
+            requests.build_swap_request(TaskKind.VIDEO_SWAP, media_key=media.key, face_key=face.key, hd=hd)
+        )
+
+    async def create_face_detection(self, media: Asset) -> int:
+        """Create the task that finds the faces in a picture or video, and return its id. Paid for.
+
+        Raises:
+            InDoubtError: As `create_image_swap`.
+        """
+        return await self._create(requests.build_detection_request(media.key))
+
+    async def create_multi_image_swap(
+        self, detection_id: int, pairs: Iterable[tuple[Face, Asset]], *, hd: bool = False
+    ) -> int:
+        """Create the task that replaces several faces of a picture, and return its id. Paid for.
+
+        Args:
+            detection_id: The id of the detection that found the faces.
+            pairs: Faces of that detection, each with the picture of the face to put in its place.
+            hd: Whether to ask for high quality.
+
+        Raises:
+            InDoubtError: As `create_image_swap`.
+        """
+        return await self._create_multi(TaskKind.MULTI_IMAGE_SWAP, detection_id, pairs, hd)
+
+    async def create_multi_video_swap(
+        self, detection_id: int, pairs: Iterable[tuple[Face, Asset]], *, hd: bool = False
+    ) -> int:
+        """Create the task that replaces several faces of a video. As `create_multi_image_swap`."""
+        return await self._create_multi(TaskKind.MULTI_VIDEO_SWAP, detection_id, pairs, hd)
+
+    async def _create_multi(
+        self, kind: TaskKind, detection_id: int, pairs: Iterable[tuple[Face, Asset]], hd: bool
+    ) -> int:
+        keys = [FacePair(face.key, asset.key) for face, asset in pairs]
+        return await self._create(
+            requests.build_multi_swap_request(
+                kind, pairs=keys, detection_id=detection_id, hd=hd, order=self._pair_order
+            )
+        )
+
+    async def _create(self, request: requests.ApiRequest) -> int:
+        return await self._connection.api.call(request, answers.parse_created, priority=Priority.CREATE)
+
+    async def get_task(self, task_id: int, kind: TaskKind | None = None) -> Task:
+        """Look at a task once.
+
+        Args:
+            task_id: The task.
+            kind: What it makes, where that is known: an empty list is a result of a detection only.
+
+        Raises:
+            TaskFailedError: The task failed.
+        """
+        return await self._connection.api.call(
+            requests.build_task_request(task_id),
+            lambda answer: answers.parse_task(answer, task_id=task_id, kind=kind),
+            priority=Priority.POLL,
+        )
+
+    async def upload(self, file: str | Path | MediaFile, *, on_progress: ProgressCallback | None = None) -> Asset:
+        """Upload a file, asking for the URL just before it is used, and for another if it lapsed.
+
+        Args:
+            file: What to send; a path is looked at first.
+            on_progress: Called with the bytes sent and the bytes in all.
+
+        Raises:
+            InputError: The file cannot be used, or changed while it was sent.
+            StorageError: The storage refused it.
+        """
+        media_file = file if isinstance(file, MediaFile) else await inspect(Path(file))
+        key = ""
+
+        async def grant_url() -> str:
+            nonlocal key
+            grant = await self.request_upload(media_file.sent_name)
+            key = grant.key
+            return grant.url
+
+        await self._connection.transfers.upload(media_file, grant_url, on_progress=on_progress)
+        return Asset(key, media_type=media_file.media_type)
+
+    async def download(
+        self, result: Downloadable, path: str | Path, *, on_progress: ProgressCallback | None = None
+    ) -> Path:
+        """Fetch a result into a file and return its path.
+
+        The file appears under its name only when it is whole and durable; one that exists is replaced. A URL that
+        lapsed is asked for anew. Cancelling leaves nothing behind, and it may be called again.
+
+        Args:
+            result: A result, a picture of it, or the crop of a face.
+            path: The file to write. Its name is not changed to suit the result's format.
+            on_progress: Called with the bytes received and the bytes in all, 0 where the storage does not say.
+
+        Raises:
+            OutputError: The file cannot be written.
+            StorageError: The storage refused it.
+        """
+
+        async def source_url(renew: bool) -> str:
+            return await self.access_url(result.key) if renew else result.url
+
+        target = Path(path)
+        try:
+            await self._connection.transfers.download(source_url, target, on_progress=on_progress)
+        except FaceWarpError as error:
+            if isinstance(result, ImageResult | VideoResult):
+                error.task_id = result.task_id
+            raise
+        return target
+
+    async def wait_for_task(
+        self, task_id: int, kind: TaskKind | None = None, *, timeout_s: float | None = None
+    ) -> Result:
+        """Wait until a task has ended, and return what it made.
+
+        Cancelling stops the waiting, not the task. Trouble on the way to the service is waited out.
+
+        Args:
+            task_id: The task.
+            kind: What it makes, where that is known.
+            timeout_s: How long to wait, in seconds; the client's `Timeouts` say if ``None``.
+
+        Raises:
+            TaskFailedError: The task failed.
+            TaskTimeoutError: It did not end in time. It goes on, and may be waited for again.
+        """
+        if timeout_s is None:
+            is_video = kind is not None and kind.is_video
+            timeout_s = self._timeouts.video_task_s if is_video else self._timeouts.image_task_s
+        with anyio.move_on_after(timeout_s):
+            return await self._poll(task_id, kind)
+        raise TaskTimeoutError(f"the task did not end within {timeout_s:g} s", task_id=task_id)
+
+    async def _poll(self, task_id: int, kind: TaskKind | None) -> Result:
+        looks = empty = 0
+        while True:
+            await anyio.sleep(self._polling.delay_s(kind, looks))
+            looks += 1
+            try:
+                task = await self.get_task(task_id, kind)
+            except FaceWarpError as error:
+                error.task_id = task_id
+                if error.recovery is not Recovery.REPEAT:
+                    raise
+                logger.warning("task %d: %s; waiting on", task_id, error)
+                continue
+            if task.result is not None:
+                return task.result
+            if task.status is TaskStatus.FINISHED:
+                empty += 1
+                if empty > EMPTY_POLLS:
+                    raise TaskFailedError("the task finished without a result", task_id=task_id)

@@ -1,0 +1,176 @@
+"""The client: the calls of the protocol, and the swaps made of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import aiohttp
+import anyio
+
+from facewarp_async.calls import ServiceCalls
+from facewarp_async.config import (
+    Credentials,
+    Provider,
+    Timeouts,
+    credentials_from_env,
+    provider_from_env,
+)
+from facewarp_async.connection import Connection
+from facewarp_async.models import (
+    Asset,
+    DetectFaces,
+    FaceDetection,
+    ImageResult,
+    ImageSwap,
+    Job,
+    MultiFaceSwap,
+    Result,
+    SwapResult,
+    VideoResult,
+    VideoSwap,
+)
+from facewarp_async.policy.polling import PollPolicy
+from facewarp_async.policy.retry import RetryPolicy
+from facewarp_async.swaps import JobRun, Slots, run_job
+
+Source = str | Path | Asset
+"""A file of the user's, or an asset that is uploaded already."""
+
+
+class FaceSwapClient(ServiceCalls):
+    """Speaks to a service, from one event loop.
+
+    All coroutines may run at the same time; their API calls share one limiter. Files of the same content are uploaded
+    once in the client's life, unless the service forgets them.
+
+    Args:
+        provider: The service.
+        credentials: Who asks.
+        http: A session of the caller's for the API calls. It is not closed with the client. Its connector serves the
+            storage too; none of its headers and cookies do.
+        timeouts: How long to wait for what.
+        retry: How often and when calls and transfers are repeated.
+        polling: When tasks are looked at; by the provider's typical times if ``None``.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        credentials: Credentials,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        polling: PollPolicy | None = None,
+    ) -> None:
+        self.provider = provider
+        timeouts = timeouts or Timeouts()
+        super().__init__(
+            Connection(provider, credentials, http=http, timeouts=timeouts, retry=retry or RetryPolicy()),
+            provider=provider,
+            timeouts=timeouts,
+            polling=polling or PollPolicy.for_provider(provider),
+        )
+
+    @classmethod
+    def from_env(
+        cls,
+        environ: Mapping[str, str] | None = None,
+        *,
+        http: aiohttp.ClientSession | None = None,
+        timeouts: Timeouts | None = None,
+        retry: RetryPolicy | None = None,
+        polling: PollPolicy | None = None,
+    ) -> Self:
+        """Make a client from environment variables; the other arguments are those of the class.
+
+        They are ``FACEWARP_PROVIDER``, ``FACEWARP_BASE_URL``, and ``FACEWARP_API_KEY`` or ``FACEWARP_CLIENT_ID`` with
+        ``FACEWARP_CLIENT_SECRET``.
+
+        Raises:
+            ConfigurationError: None of the credentials is set, or a value is wrong; it names the variables.
+        """
+        return cls(
+            provider_from_env(environ),
+            credentials_from_env(environ),
+            http=http,
+            timeouts=timeouts,
+            retry=retry,
+            polling=polling,
+        )
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.aclose()
+
+    async def aclose(self) -> None:
+        """Close the connections. May be called twice."""
+        await self._connection.close()
+
+    async def swap_image(
+        self, media: Source, face: Source, *, hd: bool = False, timeout_s: float | None = None
+    ) -> ImageResult:
+        """Put the face of one picture into another.
+
+        Cancelling may leave a task at the service that was paid for.
+
+        Args:
+            media: The picture to be changed.
+            face: The picture of the face to put in.
+            hd: Whether to ask for high quality.
+            timeout_s: How long to wait for the task, in seconds; the client's `Timeouts` say if ``None``.
+
+        Raises:
+            InputError: A file cannot be used; nothing was sent.
+            NoFaceError: No face was found; `MultipleFacesError` for several.
+            TaskTimeoutError: The task did not end in time; its id is in the error.
+            InDoubtError: The task may exist and be paid for.
+            FaceWarpError: The root of these and all others.
+        """
+        result = await self._run(ImageSwap(media, face, hd), timeout_s)
+        assert isinstance(result, ImageResult)
+        return result
+
+    async def swap_video(
+        self, media: Source, face: Source, *, hd: bool = False, timeout_s: float | None = None
+    ) -> VideoResult:
+        """Put the face of a picture into a video. As `swap_image`."""
+        result = await self._run(VideoSwap(media, face, hd), timeout_s)
+        assert isinstance(result, VideoResult)
+        return result
+
+    async def detect_faces(self, media: Source, *, timeout_s: float | None = None) -> FaceDetection:
+        """Find the faces in a picture or video, for `swap_faces` to name. Finding none is a result. As `swap_image`."""
+        result = await self._run(DetectFaces(media), timeout_s)
+        assert isinstance(result, FaceDetection)
+        return result
+
+    async def swap_faces(
+        self, media: Source, faces: Mapping[int, Source], *, hd: bool = False, timeout_s: float | None = None
+    ) -> SwapResult:
+        """Replace several faces of a picture or video. Two tasks are created: a detection and a swap.
+
+        Args:
+            media: The picture or video to be changed.
+            faces: The face to put in, for each face of the media by its index in `detect_faces`.
+            hd: Whether to ask for high quality.
+            timeout_s: How long to wait for each of the tasks, in seconds.
+
+        Raises:
+            NoFaceError: The media has no face of such an index.
+            FaceWarpError: As `swap_image`.
+        """
+        result = await self._run(MultiFaceSwap(media, faces, hd), timeout_s)
+        assert not isinstance(result, FaceDetection)
+        return result
+
+    async def _run(self, job: Job, timeout_s: float | None) -> Result:
+        slots = Slots(uploads=anyio.Semaphore(1), tasks=anyio.Semaphore(1))  # one job waits for nobody
+        return await run_job(self, JobRun(job), slots, timeout_s=timeout_s)

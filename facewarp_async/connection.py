@@ -1,0 +1,103 @@
+"""The two HTTP sessions of a client: one for the API, one bare for the storage, opened on first use and closed once."""
+
+from __future__ import annotations
+
+import asyncio
+
+import aiohttp
+
+from facewarp_async.config import Credentials, Provider, Timeouts
+from facewarp_async.errors import ConfigurationError
+from facewarp_async.policy.retry import RetryPolicy
+from facewarp_async.session import ApiSession
+from facewarp_async.transfer import CHUNK_BYTES, Transfers
+
+
+class Connection:
+    """Opens what a client needs when it is first needed, because aiohttp's sessions belong to one event loop.
+
+    Args:
+        provider: Where API calls go.
+        credentials: Who asks.
+        http: A session of the caller's for the API calls, which stays the caller's to close; its connector serves the
+            storage too, but none of its headers or cookies do.
+        timeouts: How long to wait.
+        retry: How often to repeat.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        credentials: Credentials,
+        *,
+        http: aiohttp.ClientSession | None,
+        timeouts: Timeouts,
+        retry: RetryPolicy,
+    ) -> None:
+        self._provider = provider
+        self._credentials = credentials
+        self._given_http = http
+        self._timeouts = timeouts
+        self._retry = retry
+        self._own: list[aiohttp.ClientSession] = []
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._api: ApiSession | None = None
+        self._transfers: Transfers | None = None
+        self._closed = False
+
+    @property
+    def api(self) -> ApiSession:
+        """The session of the API calls.
+
+        Raises:
+            ConfigurationError: The client is closed, or belongs to another event loop.
+        """
+        self._open()
+        assert self._api is not None
+        return self._api
+
+    @property
+    def transfers(self) -> Transfers:
+        """The transfers of files.
+
+        Raises:
+            ConfigurationError: As `api`.
+        """
+        self._open()
+        assert self._transfers is not None
+        return self._transfers
+
+    def _open(self) -> None:
+        if self._closed:
+            raise ConfigurationError("the client is closed: make a new one")
+        loop = asyncio.get_running_loop()
+        if self._loop is not None:
+            if self._loop is not loop:
+                raise ConfigurationError(
+                    "a client belongs to the event loop that it was first used on: make one a loop"
+                )
+            return
+        http = self._given_http
+        if http is None:
+            http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            self._own.append(http)
+            connector: aiohttp.BaseConnector | None = aiohttp.TCPConnector(limit=0)  # the callers' limits are enough
+        else:
+            connector = http.connector
+        storage = aiohttp.ClientSession(
+            connector=connector,
+            connector_owner=self._given_http is None,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            read_bufsize=CHUNK_BYTES,
+        )
+        self._own.append(storage)
+        self._api = ApiSession(http, self._provider, self._credentials, timeouts=self._timeouts, retry=self._retry)
+        self._transfers = Transfers(storage, timeouts=self._timeouts, retry=self._retry)
+        self._loop = loop
+
+    async def close(self) -> None:
+        """Close what was opened here. May be called twice, and on a client that was never used."""
+        self._closed = True
+        while self._own:
+            await self._own.pop().close()

@@ -1,0 +1,120 @@
+"""Looking at a file before anything is sent: it exists, has bytes, is not too large, and is what it is said to be."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import stat
+from pathlib import Path
+
+import anyio.to_thread
+from attrs import frozen
+
+from facewarp_async.errors import EmptyFileError, FileTooLargeError, MissingFileError, UnsupportedFormatError
+from facewarp_async.models import MediaType
+from facewarp_async.wire.media_types import MAX_FILE_BYTES, SNIFF_BYTES, sniff
+
+_FORMATS = "JPG, PNG, WEBP, GIF, M4V, MP4, MOV or WEBM"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_SENT_STEM = 60
+
+
+@frozen
+class FileIdentity:
+    """What tells one state of a file from another without reading it."""
+
+    device: int
+    inode: int
+    size: int
+    modified_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileIdentity:
+        """Take it from a file's status."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@frozen(kw_only=True)
+class MediaFile:
+    """A file that the service would take.
+
+    Attributes:
+        path: Where it is.
+        media_type: Its format, told by its first bytes.
+        identity: Its state when it was looked at.
+    """
+
+    path: Path
+    media_type: MediaType
+    identity: FileIdentity
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.identity.size
+
+    @property
+    def sent_name(self) -> str:
+        """The name told to the service: plain ASCII, with the extension of what the file is."""
+        stem = _UNSAFE.sub("_", self.path.stem).strip("._")[:_LONGEST_SENT_STEM]
+        return (stem or "media") + self.media_type.extension
+
+
+async def inspect(path: Path) -> MediaFile:
+    """Look at a file.
+
+    Raises:
+        MissingFileError: It does not exist, is no regular file, or may not be read.
+        EmptyFileError: It has no bytes.
+        FileTooLargeError: It has more than 500 MB.
+        UnsupportedFormatError: Its first bytes show none of the service's formats.
+    """
+    return await anyio.to_thread.run_sync(_inspect, path)
+
+
+def _inspect(path: Path) -> MediaFile:
+    try:
+        # Not blocking: opening a named pipe would wait for its writer.
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise MissingFileError(f"{path}: cannot be read: {reason}") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise MissingFileError(f"{path}: is no regular file")
+        head = os.read(descriptor, SNIFF_BYTES)
+    except OSError as error:
+        raise MissingFileError(f"{path}: cannot be read: {error.strerror}") from error
+    finally:
+        os.close(descriptor)
+    return MediaFile(path=path, media_type=_media_type(path, status.st_size, head), identity=FileIdentity.of(status))
+
+
+def _media_type(path: Path, size: int, head: bytes) -> MediaType:
+    if not size:
+        raise EmptyFileError(f"{path}: is empty, expected {_FORMATS}")
+    if size > MAX_FILE_BYTES:
+        raise FileTooLargeError(f"{path}: has {size / 2**20:.0f} MB, the service takes {MAX_FILE_BYTES // 2**20} MB")
+    media_type = sniff(head)
+    if media_type is None:
+        raise UnsupportedFormatError(f"{path}: its first bytes show no {_FORMATS}")
+    return media_type
+
+
+async def digest(path: Path) -> bytes:
+    """Return the SHA-256 of a file's bytes, read in a thread.
+
+    Raises:
+        MissingFileError: It cannot be read.
+    """
+    return await anyio.to_thread.run_sync(_digest, path)
+
+
+def _digest(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError as error:
+        raise MissingFileError(f"{path}: cannot be read: {error.strerror}") from error

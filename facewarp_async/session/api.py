@@ -1,0 +1,131 @@
+"""The session: every API call of a client goes through `ApiSession.call`."""
+
+from __future__ import annotations
+
+import logging
+import random
+import time
+from collections.abc import Callable
+from typing import TypeVar
+
+import aiohttp
+import anyio
+
+from facewarp_async.config import ClientCredentials, Credentials, Provider, Timeouts
+from facewarp_async.errors import AuthenticationError, FaceWarpError, InDoubtError, RateLimitedError
+from facewarp_async.models import AccessToken
+from facewarp_async.policy.rate import Priority
+from facewarp_async.policy.retry import Repetitions, RetryPolicy, leaves_in_doubt
+from facewarp_async.session.exchange import exchange
+from facewarp_async.session.pacer import Pacer
+from facewarp_async.session.tokens import token_source
+from facewarp_async.wire.answers import Answer, parse_token
+from facewarp_async.wire.requests import ApiRequest, build_token_request
+
+T = TypeVar("T")
+
+logger = logging.getLogger(__name__)
+
+_jitter = random.random
+
+
+class ApiSession:
+    """Authorises, paces and repeats API calls.
+
+    Args:
+        http: Sends them; it stays the caller's to close.
+        provider: Where they go, and how often.
+        credentials: Who asks.
+        timeouts: How long to wait for connections and answers.
+        retry: How often and when to repeat.
+    """
+
+    def __init__(
+        self,
+        http: aiohttp.ClientSession,
+        provider: Provider,
+        credentials: Credentials,
+        *,
+        timeouts: Timeouts,
+        retry: RetryPolicy,
+    ) -> None:
+        self._http = http
+        self._base_url = provider.base_url
+        self._timeouts = timeouts
+        self._retry = retry
+        self._pacer = Pacer(provider.requests_per_second)
+        self._tokens = token_source(credentials, self._fetch_token)
+
+    async def call(self, request: ApiRequest, parse: Callable[[Answer], T], *, priority: Priority) -> T:
+        """Send a request, as often as that is safe, and return what its answer says.
+
+        Args:
+            request: What to send.
+            parse: Reads the answer, raising the error that it means.
+            priority: Its place among the calls that wait.
+
+        Raises:
+            InDoubtError: It creates a task, and whether it did is not known. It was not sent again.
+            FaceWarpError: Any other end, as `parse` and the connection tell it.
+        """
+        repetitions = self._repetitions(creates_task=request.creates_task)
+        renewed = False
+        while True:
+            token = await self._tokens.get()  # outside the try: a failed token call leaves no create in doubt
+            try:
+                return await self._send(request, parse, token=token, priority=priority)
+            except AuthenticationError:
+                if renewed or not await self._tokens.renew(token):
+                    raise
+                renewed = True
+            except FaceWarpError as error:
+                if not await self._wait_after(error, repetitions):
+                    if request.creates_task and leaves_in_doubt(error):
+                        raise _in_doubt(error) from error
+                    raise
+            priority = Priority.REPEAT
+
+    async def _fetch_token(self, credentials: ClientCredentials) -> AccessToken:
+        request = build_token_request(credentials)
+        repetitions = self._repetitions(creates_task=False)
+        while True:
+            try:
+                return await self._send(request, parse_token, token=None, priority=Priority.REPEAT)
+            except FaceWarpError as error:
+                if not await self._wait_after(error, repetitions):
+                    raise
+
+    def _repetitions(self, *, creates_task: bool) -> Repetitions:
+        give_up_at = time.monotonic() + self._timeouts.repeat_s
+        return Repetitions(self._retry, creates_task=creates_task, give_up_at=give_up_at)
+
+    async def _wait_after(self, error: FaceWarpError, repetitions: Repetitions) -> bool:
+        delay_s = repetitions.delay_s(error, now=time.monotonic(), jitter=_jitter())
+        if delay_s is None:
+            return False
+        logger.debug("repeating in %.1f s after: %s", delay_s, error)
+        await anyio.sleep(delay_s)
+        return True
+
+    async def _send(
+        self, request: ApiRequest, parse: Callable[[Answer], T], *, token: str | None, priority: Priority
+    ) -> T:
+        await self._pacer.acquire(priority)
+        begun = time.monotonic()
+        answer = await exchange(self._http, self._base_url, request, token=token, timeouts=self._timeouts)
+        logger.debug(
+            "%s %s -> HTTP %d in %.3f s", request.method, request.target, answer.status, time.monotonic() - begun
+        )
+        try:
+            value = parse(answer)
+        except RateLimitedError as error:
+            self._pacer.refused(error.retry_after_s)
+            raise
+        self._pacer.accepted()
+        return value
+
+
+def _in_doubt(error: FaceWarpError) -> InDoubtError:
+    return InDoubtError(
+        f"a task may or may not have been created: {error.message}", code=error.code, http_status=error.http_status
+    )

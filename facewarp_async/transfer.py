@@ -1,0 +1,362 @@
+"""Files to and from presigned URLs: streamed, replayable, watched for stalls, never whole in memory.
+
+The URL goes on the wire byte for byte, and nothing of the API's session goes with it (protocol, "Presigned URLs").
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import random
+import re
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any, NoReturn
+from urllib.parse import urlsplit
+
+import aiofiles
+import aiohttp
+import anyio
+import anyio.to_thread
+from aiohttp.abc import AbstractStreamWriter
+from yarl import URL
+
+from facewarp_async.config import Timeouts
+from facewarp_async.errors import (
+    ConnectError,
+    ConnectionLostError,
+    DiskFullError,
+    FaceWarpError,
+    FileChangedError,
+    IncompleteTransferError,
+    OutputError,
+    RequestTimeoutError,
+    StorageError,
+    UrlExpiredError,
+)
+from facewarp_async.files import FileIdentity, MediaFile
+from facewarp_async.policy.retry import Repetitions, RetryPolicy
+from facewarp_async.wire.presigned import parse_storage_error
+
+logger = logging.getLogger(__name__)
+
+CHUNK_BYTES = 1024 * 1024
+"""How much is read or written at once. Smaller chunks cost more in hops to a thread than in reading."""
+
+_ERROR_BYTES = 8 * 1024
+_MOST_RENEWALS = 2
+_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+
+ProgressCallback = Callable[[int, int], None]
+"""Called with the bytes moved so far and the bytes in all; the latter is 0 where it is not known."""
+
+
+class FilePayload(aiohttp.Payload):
+    """A file as a request's body, of a length known beforehand and read anew for each sending.
+
+    The last bytes are written when the file is closed already: an answer that arrives early then finds a body that is
+    complete, and the connection stays usable.
+    """
+
+    _autoclose = True
+
+    def __init__(self, file: MediaFile, *, stall_s: float, on_progress: ProgressCallback | None) -> None:
+        super().__init__(file.path, content_type="application/octet-stream")
+        self._size = file.size
+        self._file = file
+        self._stall_s = stall_s
+        self._on_progress = on_progress
+        self.failure: Exception | None = None
+        """Why the body could not be sent, since aiohttp tells that only in its own words."""
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
+        """Refuse: a streamed body is never text."""
+        raise TypeError("a streamed file cannot be decoded")
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """Send the file."""
+        await self.write_with_length(writer, None)
+
+    async def write_with_length(
+        self,
+        writer: AbstractStreamWriter,
+        content_length: int | None,  # noqa: ARG002 - aiohttp's signature
+    ) -> None:
+        """Send the file; its own length is the content's length."""
+        try:
+            await self._send(writer)
+        except Exception as error:
+            self.failure = error
+            raise
+
+    async def _send(self, writer: AbstractStreamWriter) -> None:
+        path, left = self._file.path, self._file.size
+        file = await self._open()
+        try:
+            while left:
+                chunk = await file.read(min(CHUNK_BYTES, left))
+                left -= len(chunk)
+                if not chunk:
+                    raise FileChangedError(f"{path}: shrank while it was being sent")
+                if not left:
+                    await self._close_unchanged(file)
+                with anyio.move_on_after(self._stall_s) as watch:
+                    await writer.write(chunk)
+                if watch.cancelled_caught:
+                    raise IncompleteTransferError(f"{path}: no byte was taken for {self._stall_s:g} s")
+                if self._on_progress is not None:
+                    self._on_progress(self._file.size - left, self._file.size)
+        finally:
+            if not file.closed:
+                with anyio.CancelScope(shield=True):
+                    await file.close()
+
+    async def _open(self) -> Any:
+        try:
+            return await aiofiles.open(self._file.path, "rb", buffering=0)
+        except OSError as error:
+            raise FileChangedError(f"{self._file.path}: can no longer be read: {error.strerror}") from error
+
+    async def _close_unchanged(self, file: Any) -> None:
+        status = await anyio.to_thread.run_sync(os.fstat, file.fileno())
+        await file.close()
+        if FileIdentity.of(status) != self._file.identity:
+            raise FileChangedError(f"{self._file.path}: changed while it was being sent")
+
+
+class Transfers:
+    """Uploads and downloads over one bare session, which has no headers, cookies or redirects of its own.
+
+    Args:
+        http: The bare session; it stays the caller's to close.
+        timeouts: How long to wait for connections and for the next byte.
+        retry: How often and when to repeat.
+    """
+
+    def __init__(self, http: aiohttp.ClientSession, *, timeouts: Timeouts, retry: RetryPolicy) -> None:
+        self._http = http
+        self._timeouts = timeouts
+        self._retry = retry
+
+    async def upload(
+        self,
+        file: MediaFile,
+        grant_url: Callable[[], Awaitable[str]],
+        *,
+        on_progress: ProgressCallback | None = None,
+    ) -> None:
+        """Send a file to a presigned URL.
+
+        Args:
+            file: What to send.
+            grant_url: Asks for the URL; called again where the storage says that the last one lapsed.
+            on_progress: Told of the bytes sent.
+
+        Raises:
+            FileChangedError: The file changed or shrank since it was looked at.
+            StorageError: The storage refused.
+            TransportError: The connection failed as often as it was tried.
+        """
+        await self._repeat(lambda url: self._put(url, file, on_progress), lambda _renew: grant_url())
+
+    async def download(
+        self,
+        source_url: Callable[[bool], Awaitable[str]],
+        target: Path,
+        *,
+        on_progress: ProgressCallback | None = None,
+    ) -> int:
+        """Fetch a presigned URL into a file and return its length in bytes.
+
+        The bytes go to a ``.part`` file beside the target, which is checked for length, synced and renamed. After a cut
+        the rest is asked for. A failure or a cancellation leaves neither file.
+
+        Args:
+            source_url: Gives the URL; called with ``True`` where the storage says that the last one lapsed.
+            target: Where the file goes. One that exists is replaced, its folder is made.
+            on_progress: Told of the bytes received.
+
+        Raises:
+            OutputError: The file cannot be written; `DiskFullError` for want of space.
+            StorageError: The storage refused.
+            TransportError: The connection failed as often as it was tried.
+        """
+        part = target.with_name(target.name + ".part")
+        partial = _Partial(part, on_progress)
+        try:
+            await anyio.to_thread.run_sync(lambda: target.parent.mkdir(parents=True, exist_ok=True))
+            await self._repeat(lambda url: self._get(url, partial), source_url)
+            await anyio.to_thread.run_sync(_publish, part, target)
+        except BaseException as error:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(_discard, part)
+            if isinstance(error, OSError) and not isinstance(error, FaceWarpError):
+                _raise_for_disk(error, target)
+            raise
+        return partial.length
+
+    async def _repeat(
+        self, attempt: Callable[[str], Awaitable[None]], get_url: Callable[[bool], Awaitable[str]]
+    ) -> None:
+        repetitions = Repetitions(
+            self._retry, creates_task=False, give_up_at=time.monotonic() + self._timeouts.repeat_s
+        )
+        url, renewals = await get_url(False), 0
+        while True:
+            try:
+                return await attempt(url)
+            except UrlExpiredError:
+                renewals += 1
+                if renewals > _MOST_RENEWALS:
+                    raise
+                url = await get_url(True)
+            except FaceWarpError as error:
+                delay_s = repetitions.delay_s(error, now=time.monotonic(), jitter=_jitter())
+                if delay_s is None:
+                    raise
+                logger.debug("repeating in %.1f s after: %s", delay_s, error)
+                await anyio.sleep(delay_s)
+
+    async def _put(self, url: str, file: MediaFile, on_progress: ProgressCallback | None) -> None:
+        payload = FilePayload(file, stall_s=self._timeouts.stall_s, on_progress=on_progress)
+        try:
+            async with self._request("PUT", url, data=payload, skip_auto_headers=("Content-Type",)) as response:
+                if response.status >= 300:
+                    raise parse_storage_error(response.status, await response.content.read(_ERROR_BYTES))
+                await response.content.read(_ERROR_BYTES)  # an empty body, read so that the connection is kept
+        except (aiohttp.ClientError, OSError) as error:
+            if payload.failure is not None:
+                raise payload.failure from error
+            _raise_for_transport(error, f"upload of {file.path}", self._timeouts)
+
+    async def _get(self, url: str, partial: _Partial) -> None:
+        try:
+            async with self._request("GET", url, headers=partial.headers()) as response:
+                if response.status == 416:
+                    partial.restart()
+                    raise IncompleteTransferError("the storage has no such range")
+                if response.status not in {200, 206}:
+                    raise parse_storage_error(response.status, await response.content.read(_ERROR_BYTES))
+                await partial.receive(response)
+        except aiohttp.ClientError as error:
+            _raise_for_transport(error, f"download of {partial.path.stem}", self._timeouts)
+
+    def _request(self, method: str, url: str, **options: Any) -> Any:
+        parts = urlsplit(url)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            raise StorageError("the service gave a presigned URL that is none")
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=self._timeouts.connect_s, sock_read=self._timeouts.stall_s
+        )
+        return self._http.request(
+            method,
+            URL(url, encoded=True),
+            timeout=timeout,
+            allow_redirects=False,
+            raise_for_status=False,
+            **options,
+        )
+
+
+class _Partial:
+    """A download's ``.part`` file and how far it is."""
+
+    def __init__(self, path: Path, on_progress: ProgressCallback | None) -> None:
+        self.path = path
+        self.length = 0
+        self._etag: str | None = None
+        self._on_progress = on_progress
+
+    def headers(self) -> dict[str, str]:
+        """Ask for the rest, where there is a beginning that can be told to belong to it."""
+        headers = {"Accept-Encoding": "identity"}
+        if self.length and self._etag:
+            headers |= {"Range": f"bytes={self.length}-", "If-Range": self._etag}
+        return headers
+
+    def restart(self) -> None:
+        """Forget the beginning."""
+        self.length, self._etag = 0, None
+
+    async def receive(self, response: aiohttp.ClientResponse) -> None:
+        """Append an answer's body, and check that it is whole."""
+        total = self._begin(response)
+        buffer = bytearray()
+        file = await aiofiles.open(self.path, "r+b" if self.length else "wb", buffering=0)
+        try:
+            await file.seek(self.length)
+            async for chunk in response.content.iter_any():
+                buffer += chunk
+                if len(buffer) >= CHUNK_BYTES:
+                    await self._append(file, buffer, total)
+        finally:
+            with anyio.CancelScope(shield=True):
+                await self._append(file, buffer, total)
+                await file.close()
+        if total is not None and self.length != total:
+            raise IncompleteTransferError(f"{self.path.stem}: {self.length} of {total} bytes arrived")
+
+    def _begin(self, response: aiohttp.ClientResponse) -> int | None:
+        span = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if response.status == 206 and span and int(span[1]) == self.length:
+            return int(span[2])
+        if response.status == 206:
+            self.restart()
+            raise IncompleteTransferError("the storage sent another range than was asked for")
+        self.restart()
+        etag = response.headers.get("ETag", "")
+        self._etag = etag if etag and not etag.startswith("W/") else None
+        return response.content_length
+
+    async def _append(self, file: Any, buffer: bytearray, total: int | None) -> None:
+        if not buffer:
+            return
+        view = memoryview(bytes(buffer))
+        buffer.clear()
+        while view:
+            written = await file.write(view)
+            view = view[written:]
+            self.length += written
+        if self._on_progress is not None:
+            self._on_progress(self.length, total or 0)
+
+
+_jitter = random.random
+
+
+def _publish(part: Path, target: Path) -> None:
+    """Make a finished download durable under its name."""
+    descriptor = os.open(part, os.O_RDWR)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    part.replace(target)
+    if os.name == "posix":  # elsewhere a folder cannot be opened
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+
+def _discard(part: Path) -> None:
+    with contextlib.suppress(OSError):  # the failure that led here is the one to tell
+        part.unlink()
+
+
+def _raise_for_transport(error: Exception, what: str, timeouts: Timeouts) -> NoReturn:
+    if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
+        raise ConnectError(f"{what}: no connection: {type(error).__name__}") from error
+    if isinstance(error, TimeoutError):
+        raise RequestTimeoutError(f"{what}: no byte for {timeouts.stall_s:g} s") from error
+    raise ConnectionLostError(f"{what}: the connection was cut: {type(error).__name__}") from error
+
+
+def _raise_for_disk(error: OSError, target: Path) -> NoReturn:
+    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+    cls = DiskFullError if full else OutputError
+    raise cls(f"{target}: cannot be written: {error.strerror or error}") from error

@@ -1,0 +1,122 @@
+"""Each file once: jobs that name files of the same content share one upload, also while it is under way."""
+
+from __future__ import annotations
+
+import copy
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Generic, TypeVar
+
+import anyio
+from attrs import define, field
+
+from facewarp_async.errors import FaceWarpError
+from facewarp_async.files import FileIdentity, MediaFile, digest
+from facewarp_async.models import Asset
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+REMEMBERED = 10_000
+"""How many uploads are remembered, the latest used ones, so that a batch of any length needs the same memory."""
+
+
+class _Latest(Generic[K, V]):
+    """The values that were used last."""
+
+    def __init__(self) -> None:
+        self._values: OrderedDict[K, V] = OrderedDict()
+
+    def get(self, key: K) -> V | None:
+        if key not in self._values:
+            return None
+        self._values.move_to_end(key)
+        return self._values[key]
+
+    def put(self, key: K, value: V) -> None:
+        self._values[key] = value
+        self._values.move_to_end(key)
+        if len(self._values) > REMEMBERED:
+            self._values.popitem(last=False)
+
+    def drop(self, key: K) -> None:
+        self._values.pop(key, None)
+
+
+@define
+class _Flight:
+    """An upload under way. Landed without an error it has succeeded, or it was cancelled and another has to begin."""
+
+    landed: anyio.Event = field(factory=anyio.Event)
+    error: FaceWarpError | None = None
+
+
+class SharedUploads:
+    """Remembers what was uploaded, by content.
+
+    Args:
+        upload: Uploads one file.
+    """
+
+    def __init__(self, upload: Callable[[MediaFile], Awaitable[Asset]]) -> None:
+        self._upload = upload
+        self._digests: _Latest[FileIdentity, bytes] = _Latest()
+        self._assets: _Latest[bytes, Asset] = _Latest()
+        self._contents: _Latest[str, bytes] = _Latest()
+        self._flights: dict[bytes, _Flight] = {}
+
+    async def asset(self, file: MediaFile, *, slot: AbstractAsyncContextManager[Any]) -> Asset:
+        """Return the file's asset, uploading it if nobody has.
+
+        Cancelling the caller that uploads hands the upload to another caller that waits for it.
+
+        Args:
+            file: The file, as it was looked at.
+            slot: Held while this caller uploads, and not while it waits for another's upload.
+
+        Raises:
+            FaceWarpError: The upload failed; each caller that waited for it gets an error of its own.
+        """
+        content = await self._content(file)
+        while True:
+            if (asset := self._assets.get(content)) is not None:
+                return asset
+            flight = self._flights.get(content)
+            if flight is None:
+                async with slot:
+                    # Another caller may have begun while this one waited for its slot.
+                    if self._assets.get(content) is None and content not in self._flights:
+                        return await self._fly(content, file)
+                continue
+            await flight.landed.wait()
+            if flight.error is not None:
+                raise copy.copy(flight.error) from flight.error
+
+    def forget(self, asset: Asset) -> None:
+        """Take note that the service no longer has an asset, unless it was uploaded anew since."""
+        content = self._contents.get(asset.key)
+        if content is not None and self._assets.get(content) == asset:
+            self._assets.drop(content)
+        self._contents.drop(asset.key)
+
+    async def _content(self, file: MediaFile) -> bytes:
+        content = self._digests.get(file.identity)
+        if content is None:
+            content = await digest(file.path)
+            self._digests.put(file.identity, content)
+        return content
+
+    async def _fly(self, content: bytes, file: MediaFile) -> Asset:
+        flight = self._flights[content] = _Flight()
+        try:
+            asset = await self._upload(file)
+            self._assets.put(content, asset)
+            self._contents.put(asset.key, content)
+        except FaceWarpError as error:
+            flight.error = error
+            raise
+        finally:
+            del self._flights[content]
+            flight.landed.set()
+        return asset
