@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 import anyio
@@ -67,7 +67,7 @@ class ServiceCalls:
         Raises:
             InDoubtError: The answer was lost: the task may exist. It was not asked for again.
         """
-        return await self._create(
+        return await self.create_task(
             requests.build_swap_request(TaskKind.IMAGE_SWAP, media_key=media.key, face_key=face.key, hd=hd)
         )
 
@@ -77,7 +77,7 @@ class ServiceCalls:
         Raises:
             InDoubtError: As `create_image_swap`.
         """
-        return await self._create(
+        return await self.create_task(
             requests.build_swap_request(TaskKind.VIDEO_SWAP, media_key=media.key, face_key=face.key, hd=hd)
         )
 
@@ -87,7 +87,7 @@ class ServiceCalls:
         Raises:
             InDoubtError: As `create_image_swap`.
         """
-        return await self._create(requests.build_detection_request(media.key))
+        return await self.create_task(requests.build_detection_request(media.key))
 
     async def create_multi_image_swap(
         self, detection_id: int, pairs: Iterable[tuple[Face, Asset]], *, hd: bool = False
@@ -113,15 +113,32 @@ class ServiceCalls:
     async def _create_multi(
         self, kind: TaskKind, detection_id: int, pairs: Iterable[tuple[Face, Asset]], hd: bool
     ) -> int:
+        return await self.create_task(self.build_multi_swap(kind, detection_id, pairs, hd=hd))
+
+    def build_multi_swap(
+        self, kind: TaskKind, detection_id: int, pairs: Iterable[tuple[Face, Asset]], *, hd: bool
+    ) -> requests.ApiRequest:
+        """Build the request for a multiple swap, with the pairs in the provider's order."""
         keys = [FacePair(face.key, asset.key) for face, asset in pairs]
-        return await self._create(
-            requests.build_multi_swap_request(
-                kind, pairs=keys, detection_id=detection_id, hd=hd, order=self._pair_order
-            )
+        return requests.build_multi_swap_request(
+            kind, pairs=keys, detection_id=detection_id, hd=hd, order=self._pair_order
         )
 
-    async def _create(self, request: requests.ApiRequest) -> int:
-        return await self._connection.api.call(request, answers.parse_created, priority=Priority.CREATE)
+    async def create_task(
+        self, request: requests.ApiRequest, *, before_send: Callable[[], Awaitable[None]] | None = None
+    ) -> int:
+        """Create a task from a request that was built for it, and return its id. Paid for.
+
+        Args:
+            request: From `facewarp_async.wire.requests`.
+            before_send: Awaited each time that the request is about to leave; it may raise to keep it back.
+
+        Raises:
+            InDoubtError: As `create_image_swap`.
+        """
+        return await self._connection.api.call(
+            request, answers.parse_created, priority=Priority.CREATE, before_send=before_send
+        )
 
     async def get_task(self, task_id: int, kind: TaskKind | None = None) -> Task:
         """Look at a task once.

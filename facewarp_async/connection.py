@@ -74,7 +74,7 @@ class Connection:
         if self._loop is not None:
             if self._loop is not loop:
                 raise ConfigurationError(
-                    "a client belongs to the event loop that it was first used on: make one a loop"
+                    "a client belongs to the event loop that it was first used on: make one for each"
                 )
             return
         http = self._given_http

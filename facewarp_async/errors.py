@@ -36,7 +36,8 @@
     │   ├── RequestTimeoutError
     │   └── IncompleteTransferError a body ended early or stalled
     ├── TaskTimeoutError            the task did not end in time; it may still do
-    └── InDoubtError                a task may have been created and paid for
+    ├── InDoubtError                a task may have been created and paid for
+    └── BatchStoppedError           the batch ended before the job's task was created
 """
 
 from __future__ import annotations
@@ -329,6 +330,12 @@ class InDoubtError(FaceWarpError):
     def paid(self) -> bool | None:
         """Always ``None``: nobody but the service knows."""
         return None
+
+
+class BatchStoppedError(FaceWarpError):
+    """The batch was stopped by another job's error before this job's task was created."""
+
+    recovery = Recovery.STOP_BATCH
 
 
 _BY_CODE: dict[int, type[FaceWarpError]] = {

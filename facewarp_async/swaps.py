@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path, PurePosixPath
 
 import anyio
 from attrs import Factory, define, frozen
 
 from facewarp_async.calls import ServiceCalls
-from facewarp_async.errors import FaceWarpError, NoFaceError, Stage, UnsupportedFormatError, UploadRejectedError
+from facewarp_async.errors import (
+    BatchStoppedError,
+    FaceWarpError,
+    NoFaceError,
+    Stage,
+    UnsupportedFormatError,
+    UploadRejectedError,
+)
 from facewarp_async.files import MediaFile, inspect
 from facewarp_async.models import (
     Asset,
@@ -24,6 +31,7 @@ from facewarp_async.models import (
     TaskKind,
     VideoSwap,
 )
+from facewarp_async.wire.requests import ApiRequest, build_detection_request, build_swap_request
 
 File = MediaFile | Asset
 
@@ -37,6 +45,8 @@ class JobRun:
         on_stage: Called when a stage begins.
         stage: Where it is.
         task_id: The last task that was created for it.
+        sending: Whether a create may be on its way, which must not be cancelled: its answer is worth money.
+        stopped: Why no further task may be created, once that is so.
         durations_s: Seconds spent in each stage so far, waiting for its turn included.
     """
 
@@ -44,6 +54,8 @@ class JobRun:
     on_stage: Callable[[Stage], None] = lambda _stage: None
     stage: Stage = Stage.CHECK
     task_id: int | None = None
+    sending: bool = False
+    stopped: FaceWarpError | None = None
     durations_s: dict[Stage, float] = Factory(dict)
     _since: float = Factory(time.monotonic)
 
@@ -100,50 +112,50 @@ class _JobRunner:
         self._timeout_s = timeout_s
 
     async def run(self, job: Job) -> Result:
-        calls = self._calls
         self._run.enter(Stage.CHECK)
         match job:
             case ImageSwap():
-                media, face = await _image(job.media), await _face(job.face)
-                return await self._task(
-                    TaskKind.IMAGE_SWAP, [media, face], lambda a: calls.create_image_swap(a[0], a[1], hd=job.hd)
-                )
+                files = [await _image(job.media), await _face(job.face)]
+                return await self._swap(TaskKind.IMAGE_SWAP, files, hd=job.hd)
             case VideoSwap():
-                media, face = await _video(job.media), await _face(job.face)
-                return await self._task(
-                    TaskKind.VIDEO_SWAP, [media, face], lambda a: calls.create_video_swap(a[0], a[1], hd=job.hd)
-                )
+                files = [await _video(job.media), await _face(job.face)]
+                return await self._swap(TaskKind.VIDEO_SWAP, files, hd=job.hd)
             case DetectFaces():
                 return await self._detect(await _any(job.media))
             case MultiFaceSwap():
                 return await self._swap_faces(job)
 
-    async def _detect(self, media: File) -> Result:
-        return await self._task(
-            TaskKind.FACE_DETECTION, [media], lambda assets: self._calls.create_face_detection(assets[0])
-        )
+    async def _swap(self, kind: TaskKind, files: Sequence[File], *, hd: bool) -> Result:
+        def build(media: Asset, face: Asset) -> ApiRequest:
+            return build_swap_request(kind, media_key=media.key, face_key=face.key, hd=hd)
+
+        return await self._task(kind, files, build)
+
+    async def _detect(self, media: File) -> FaceDetection:
+        def build(asset: Asset) -> ApiRequest:
+            return build_detection_request(asset.key)
+
+        detection = await self._task(TaskKind.FACE_DETECTION, [media], build)
+        assert isinstance(detection, FaceDetection)
+        return detection
 
     async def _swap_faces(self, job: MultiFaceSwap) -> Result:
         media = await _any(job.media)
         new_faces = [await _face(face) for face in job.faces.values()]
         detection = await self._detect(media)
-        assert isinstance(detection, FaceDetection)
         missing = [index for index in job.faces if not 0 <= index < len(detection.faces)]
         if missing:
             raise NoFaceError(f"{_name(media)}: has {len(detection.faces)} faces, counted from 0, but no {missing[0]}")
         old_faces = [detection.faces[index] for index in job.faces]
-        kind, create = TaskKind.MULTI_IMAGE_SWAP, self._calls.create_multi_image_swap
-        if _is_video(media):
-            kind, create = TaskKind.MULTI_VIDEO_SWAP, self._calls.create_multi_video_swap
-        return await self._task(
-            kind,
-            new_faces,
-            lambda assets: create(detection.task_id, zip(old_faces, assets, strict=True), hd=job.hd),
-        )
+        kind = TaskKind.MULTI_VIDEO_SWAP if _is_video(media) else TaskKind.MULTI_IMAGE_SWAP
 
-    async def _task(
-        self, kind: TaskKind, files: Sequence[File], create: Callable[[Sequence[Asset]], Awaitable[int]]
-    ) -> Result:
+        def build(*assets: Asset) -> ApiRequest:
+            pairs = zip(old_faces, assets, strict=True)
+            return self._calls.build_multi_swap(kind, detection.task_id, pairs, hd=job.hd)
+
+        return await self._task(kind, new_faces, build)
+
+    async def _task(self, kind: TaskKind, files: Sequence[File], build: Callable[..., ApiRequest]) -> Result:
         """Upload what a task needs, create it and wait for it; upload once more where the service has lost a file."""
         uploaded_again = False
         while True:
@@ -152,7 +164,7 @@ class _JobRunner:
             async with self._slots.tasks:
                 self._run.enter(Stage.CREATE)
                 try:
-                    self._run.task_id = await create(assets)
+                    await self._create(build(*assets))
                 except UploadRejectedError as error:
                     if uploaded_again:
                         raise
@@ -160,7 +172,19 @@ class _JobRunner:
                     self._forget(error, assets)
                     continue
                 self._run.enter(Stage.WAIT)
+                assert self._run.task_id is not None
                 return await self._calls.wait_for_task(self._run.task_id, kind, timeout_s=self._timeout_s)
+
+    async def _create(self, request: ApiRequest) -> None:
+        try:
+            self._run.task_id = await self._calls.create_task(request, before_send=self._before_send)
+        finally:
+            self._run.sending = False
+
+    async def _before_send(self) -> None:
+        if self._run.stopped is not None:
+            raise BatchStoppedError(f"the batch was stopped: {self._run.stopped.message}")
+        self._run.sending = True
 
     async def _asset(self, file: File) -> Asset:
         return file if isinstance(file, Asset) else await self._uploads.asset(file, slot=self._slots.uploads)

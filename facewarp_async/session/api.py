@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
 import aiohttp
@@ -56,13 +56,22 @@ class ApiSession:
         self._pacer = Pacer(provider.requests_per_second)
         self._tokens = token_source(credentials, self._fetch_token)
 
-    async def call(self, request: ApiRequest, parse: Callable[[Answer], T], *, priority: Priority) -> T:
+    async def call(
+        self,
+        request: ApiRequest,
+        parse: Callable[[Answer], T],
+        *,
+        priority: Priority,
+        before_send: Callable[[], Awaitable[None]] | None = None,
+    ) -> T:
         """Send a request, as often as that is safe, and return what its answer says.
 
         Args:
             request: What to send.
             parse: Reads the answer, raising the error that it means.
             priority: Its place among the calls that wait.
+            before_send: Awaited each time that the request is about to leave, when its turn has come. It may raise to
+                keep the request back.
 
         Raises:
             InDoubtError: It creates a task, and whether it did is not known. It was not sent again.
@@ -73,7 +82,7 @@ class ApiSession:
         while True:
             token = await self._tokens.get()  # outside the try: a failed token call leaves no create in doubt
             try:
-                return await self._send(request, parse, token=token, priority=priority)
+                return await self._send(request, parse, token=token, priority=priority, before_send=before_send)
             except AuthenticationError:
                 if renewed or not await self._tokens.renew(token):
                     raise
@@ -108,9 +117,17 @@ class ApiSession:
         return True
 
     async def _send(
-        self, request: ApiRequest, parse: Callable[[Answer], T], *, token: str | None, priority: Priority
+        self,
+        request: ApiRequest,
+        parse: Callable[[Answer], T],
+        *,
+        token: str | None,
+        priority: Priority,
+        before_send: Callable[[], Awaitable[None]] | None = None,
     ) -> T:
         await self._pacer.acquire(priority)
+        if before_send is not None:
+            await before_send()
         begun = time.monotonic()
         answer = await exchange(self._http, self._base_url, request, token=token, timeouts=self._timeouts)
         logger.debug(

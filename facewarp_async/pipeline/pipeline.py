@@ -1,0 +1,209 @@
+"""The pipeline: each job through its stages, each stage with its limit."""
+
+from __future__ import annotations
+
+import copy
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import anyio
+from anyio.abc import TaskGroup
+from attrs import define
+
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.config import Limits
+from facewarp_async.errors import (
+    BatchStoppedError,
+    ConfigurationError,
+    CreditsExhaustedError,
+    FaceWarpError,
+    OutputError,
+    Recovery,
+    Stage,
+)
+from facewarp_async.models import Asset, FaceDetection, Job, Result
+from facewarp_async.pipeline.events import Event, JobEnded, StageBegun
+from facewarp_async.pipeline.names import NameBook, target_path
+from facewarp_async.pipeline.outcomes import BatchReport, Completed, Failed, Outcome, Skipped
+from facewarp_async.pipeline.stream import Jobs, OutcomeStream
+from facewarp_async.swaps import JobRun, Slots, run_job
+
+
+@define(eq=False)
+class _Active:
+    """A job that runs, and the handle to cancel it by."""
+
+    run: JobRun
+    scope: anyio.CancelScope
+
+
+class SwapPipeline:
+    """Runs many jobs at once over one client.
+
+    Use it as ``async with``; leaving the block cancels what still runs. Tasks that were created then go on at the
+    service, and what was not fetched by then has to be asked for by its task's id.
+
+    Args:
+        client: Makes the calls. It stays the caller's to close.
+        limits: How much goes on at once in each stage.
+        output_dir: Where results are written, each under its job's name; ``None``: results are not fetched.
+        on_event: Told of each step, from the event loop; it must not block.
+    """
+
+    def __init__(
+        self,
+        client: FaceSwapClient,
+        *,
+        limits: Limits | None = None,
+        output_dir: str | Path | None = None,
+        on_event: Callable[[Event], None] | None = None,
+    ) -> None:
+        self._client = client
+        self._limits = limits or Limits()
+        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._on_event = on_event
+        self._slots = Slots(
+            uploads=anyio.Semaphore(self._limits.uploads), tasks=anyio.Semaphore(self._limits.in_flight)
+        )
+        self._downloads = anyio.Semaphore(self._limits.downloads)
+        self._names = NameBook()
+        self._active: set[_Active] = set()
+        self._stopped_by: FaceWarpError | None = None
+        self._tasks: TaskGroup | None = None
+
+    @property
+    def stopped_by(self) -> FaceWarpError | None:
+        """The error that stopped the batch: no credits, a token refused for good, or a full disk."""
+        return self._stopped_by
+
+    async def __aenter__(self) -> Self:
+        if self._tasks is not None:
+            raise ConfigurationError("a pipeline is entered once: make a new one")
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        assert self._tasks is not None
+        self._tasks.cancel_scope.cancel()
+        # Not told of the block's own error, the group does not wrap it: it leaves the block as it was raised.
+        await self._tasks.__aexit__(None, None, None)
+
+    def stream(self, jobs: Jobs, *, ordered: bool = True) -> OutcomeStream:
+        """Run jobs and give out what became of them.
+
+        Args:
+            jobs: Any iterable or async iterable, read lazily. A blocking one blocks the event loop.
+            ordered: ``True``: outcomes in the order of the jobs. ``False``: as they finish.
+
+        Raises:
+            ConfigurationError: The pipeline was not entered.
+        """
+        if self._tasks is None:
+            raise ConfigurationError("enter the pipeline first: async with SwapPipeline(…) as pipeline")
+        limits = self._limits
+        stream = OutcomeStream(
+            jobs,
+            self._outcome,
+            workers=limits.uploads + limits.in_flight + limits.downloads,
+            read_ahead=limits.read_ahead,
+            ordered=ordered,
+        )
+        self._tasks.start_soon(stream.run)
+        return stream
+
+    async def collect(self, jobs: Jobs) -> BatchReport:
+        """Run jobs to their end and return all outcomes, in the order of the jobs."""
+        begun = time.monotonic()
+        outcomes = [outcome async for outcome in self.stream(jobs)]
+        return BatchReport(outcomes=outcomes, elapsed_s=time.monotonic() - begun, stopped_by=self._stopped_by)
+
+    async def _outcome(self, index: int, job: Job) -> Outcome:
+        name = self._names.claim(job)
+        run = JobRun(job, on_stage=lambda stage: self._tell(StageBegun(index=index, job=job, stage=stage)))
+        outcome = await self._run(run, name)
+        self._tell(JobEnded(index=index, outcome=outcome))
+        return outcome
+
+    async def _run(self, run: JobRun, name: str) -> Outcome:
+        if self._stopped_by is not None:
+            return _stopped(run, self._stopped_by)
+        outcome: Outcome | None = None
+        active = _Active(run, anyio.CancelScope())
+        self._active.add(active)
+        try:
+            with active.scope:
+                outcome = await self._complete(run, name)
+        except FaceWarpError as error:
+            outcome = self._failed(run, error)
+        finally:
+            self._active.discard(active)
+            run.end()
+        return outcome or _stopped(run, self._stopped_by)
+
+    async def _complete(self, run: JobRun, name: str) -> Completed:
+        result = await run_job(self._client, run, self._slots)
+        path = await self._fetch(run, name, result)
+        run.end()
+        return Completed(job=run.job, result=result, path=path, durations_s=run.durations_s)
+
+    async def _fetch(self, run: JobRun, name: str, result: Result) -> Path | None:
+        if self._output_dir is None or isinstance(result, FaceDetection):
+            return None
+        run.enter(Stage.DOWNLOAD)
+        target = target_path(self._output_dir, name, result)
+        try:
+            if _is_same_path(run.job.media, target):
+                raise OutputError(f"{target}: the result would replace the media", task_id=run.task_id)
+            async with self._downloads:
+                return await self._client.download(result, target)
+        except FaceWarpError as error:
+            error.job, error.stage = run.job, Stage.DOWNLOAD
+            raise
+
+    def _failed(self, run: JobRun, error: FaceWarpError) -> Outcome:
+        if isinstance(error, BatchStoppedError):
+            return _stopped(run, self._stopped_by)
+        if error.recovery is Recovery.STOP_BATCH:
+            self._stop(error)
+        return Failed(job=run.job, error=error, stage=run.stage, task_id=error.task_id, durations_s=run.durations_s)
+
+    def _stop(self, error: FaceWarpError) -> None:
+        """Let no further task be created, and end what cannot succeed any more.
+
+        Without credits, tasks that were paid for are still waited for and fetched. A create that may be on its way is
+        never cancelled, because its answer is worth money.
+        """
+        if self._stopped_by is not None:
+            return
+        self._stopped_by = error
+        for active in self._active:
+            active.run.stopped = error
+            may_succeed = isinstance(error, CreditsExhaustedError) and active.run.task_id is not None
+            if not active.run.sending and not may_succeed:
+                active.scope.cancel()
+
+    def _tell(self, event: Event) -> None:
+        if self._on_event is not None:
+            self._on_event(event)
+
+
+def _is_same_path(media: Path | Asset, target: Path) -> bool:
+    # Path.resolve would ask the disk, and this runs on the event loop.
+    return isinstance(media, Path) and os.path.abspath(media) == os.path.abspath(target)  # noqa: PTH100
+
+
+def _stopped(run: JobRun, cause: FaceWarpError | None) -> Outcome:
+    """Return the outcome of a job that the batch's end has ended: it was skipped, unless a task was paid for."""
+    assert cause is not None  # nothing else ends a job from outside
+    if run.task_id is None:
+        return Skipped(job=run.job, reason=f"the batch was stopped: {cause}")
+    error = copy.copy(cause)
+    error.job, error.stage, error.task_id = run.job, run.stage, run.task_id
+    return Failed(job=run.job, error=error, stage=run.stage, task_id=run.task_id, durations_s=run.durations_s)
