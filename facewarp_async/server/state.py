@@ -1,0 +1,167 @@
+"""What the service remembers: objects, tasks, credits and secrets, in SQLite and in memory.
+
+There is one writer, and a change is visible only once it is committed: what a caller was told survives ``kill -9``.
+"""
+
+from __future__ import annotations
+
+import secrets
+import sqlite3
+from collections.abc import Callable, Iterable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from attrs import evolve
+
+from facewarp_async.errors import ConfigurationError
+from facewarp_async.server.records import (
+    Progress,
+    StoredObject,
+    StoredTask,
+    dump_object,
+    dump_task,
+    load_object,
+    load_task,
+)
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL);
+CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, value BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS tasks (id INTEGER PRIMARY KEY AUTOINCREMENT, value BLOB NOT NULL);
+"""
+_PUT_OBJECT = "INSERT OR REPLACE INTO objects VALUES (?, ?)"
+_PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?)"
+_PUT_SETTING = "INSERT OR REPLACE INTO settings VALUES (?, ?)"
+
+Statement = tuple[str, tuple[Any, ...]]
+
+
+class State:
+    """The service's memory. Made by `open`, ended by `close`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._connection = connection
+        self._writer = anyio.CapacityLimiter(1)
+        self._settings: dict[str, str] = {}
+        self._next_task_id = 1
+        self.objects: dict[str, StoredObject] = {}
+        self.tasks: dict[int, StoredTask] = {}
+
+    @classmethod
+    async def open(cls, folder: Path) -> State:
+        """Read the state of a folder, or begin one.
+
+        Raises:
+            ConfigurationError: Another service uses the folder, or it cannot be written.
+        """
+        connection = await anyio.to_thread.run_sync(partial(_connect, folder))
+        state = cls(connection)
+        try:
+            await anyio.to_thread.run_sync(state._load)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await state.close()
+            raise
+        return state
+
+    async def close(self) -> None:
+        """Close the database. Whatever was answered is on the disk already."""
+        with anyio.CancelScope(shield=True):
+            await anyio.to_thread.run_sync(self._connection.close, limiter=self._writer)
+
+    def _load(self) -> None:
+        rows = self._connection.execute
+        self._settings = dict(rows("SELECT name, value FROM settings"))
+        self.objects = {key: load_object(key, value) for key, value in rows("SELECT key, value FROM objects")}
+        self.tasks = {id_: load_task(id_, value) for id_, value in rows("SELECT id, value FROM tasks ORDER BY id")}
+        last = rows("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'").fetchone()
+        self._next_task_id = (last[0] if last else 0) + 1
+
+    async def _write(self, statements: Iterable[Statement]) -> None:
+        await anyio.to_thread.run_sync(partial(_commit, self._connection, list(statements)), limiter=self._writer)
+
+    async def setting(self, name: str, make: Callable[[], str] = secrets.token_hex) -> str:
+        """Return a setting, made and kept the first time it is asked for."""
+        if name not in self._settings:
+            await self.set(name, make())
+        return self._settings[name]
+
+    async def set(self, name: str, value: str) -> None:
+        """Keep a setting."""
+        await self._write([(_PUT_SETTING, (name, value))])
+        self._settings[name] = value
+
+    async def put_objects(self, *objects: StoredObject) -> None:
+        """Keep keys and what is behind them."""
+        await self._write((_PUT_OBJECT, (stored.key, dump_object(stored))) for stored in objects)
+        self.objects.update((stored.key, stored) for stored in objects)
+
+    async def add_task(self, draft: StoredTask, *, credits: int | None, **changes: Any) -> StoredTask:
+        """Give a task its number and keep it together with what is left of the credits.
+
+        A number is never given twice, also not after a restart.
+        """
+        task = evolve(draft, id=self._next_task_id, **changes)
+        self._next_task_id += 1
+        statements: list[Statement] = [(_PUT_TASK, (task.id, dump_task(task)))]
+        if credits is not None:
+            statements.append((_PUT_SETTING, ("credits", str(credits))))
+        await self._write(statements)
+        self.tasks[task.id] = task
+        return task
+
+    async def end_task(self, task: StoredTask, *, objects: Iterable[StoredObject] = ()) -> None:
+        """Keep a task that has ended together with the objects that it made."""
+        made = list(objects)
+        statements: list[Statement] = [(_PUT_OBJECT, (stored.key, dump_object(stored))) for stored in made]
+        statements.append((_PUT_TASK, (task.id, dump_task(task))))
+        await self._write(statements)
+        self.objects.update((stored.key, stored) for stored in made)
+        self.tasks[task.id] = task
+
+    def show_processing(self, task_id: int) -> None:
+        """Show a task as being worked on. Not kept: after a restart it waits again."""
+        self.tasks[task_id] = evolve(self.tasks[task_id], progress=Progress.PROCESSING)
+
+    async def forget(self, *, keys: Iterable[str] = (), task_ids: Iterable[int] = ()) -> None:
+        """Drop keys and tasks."""
+        keys, task_ids = list(keys), list(task_ids)
+        statements: list[Statement] = [("DELETE FROM objects WHERE key = ?", (key,)) for key in keys]
+        statements += [("DELETE FROM tasks WHERE id = ?", (task_id,)) for task_id in task_ids]
+        await self._write(statements)
+        for key in keys:
+            self.objects.pop(key, None)
+        for task_id in task_ids:
+            self.tasks.pop(task_id, None)
+
+
+def _connect(folder: Path) -> sqlite3.Connection:
+    try:
+        # Each call of the connection waits for the one before it, so that the thread it comes from does not matter.
+        connection = sqlite3.connect(folder / "service.db", isolation_level=None, check_same_thread=False, timeout=0)
+        try:
+            connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.execute("PRAGMA synchronous = NORMAL")
+            connection.executescript(_SCHEMA)
+        except BaseException:
+            connection.close()
+            raise
+    except sqlite3.Error as error:
+        reason = "another service uses it" if "locked" in str(error) else str(error)
+        raise ConfigurationError(f"the data directory {folder} cannot be opened: {reason}") from error
+    return connection
+
+
+def _commit(connection: sqlite3.Connection, statements: list[Statement]) -> None:
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        for sql, values in statements:
+            connection.execute(sql, values)
+        connection.execute("COMMIT")
+    except BaseException:
+        connection.execute("ROLLBACK")
+        raise
