@@ -1,0 +1,58 @@
+"""What a caller sets, and from where."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from facewarp_async.config import (
+    MIOCREATE,
+    VIDNOZ,
+    ApiKey,
+    ClientCredentials,
+    Provider,
+    credentials_from_env,
+    provider_from_env,
+)
+from facewarp_async.errors import ConfigurationError
+
+
+def test_credentials_come_from_the_environment() -> None:
+    assert credentials_from_env({"FACEWARP_API_KEY": "k"}) == ApiKey("k")
+    pair = {"FACEWARP_CLIENT_ID": "i", "FACEWARP_CLIENT_SECRET": "s"}
+    assert credentials_from_env(pair) == ClientCredentials("i", "s")
+    assert credentials_from_env({**pair, "FACEWARP_API_KEY": "k"}) == ApiKey("k")
+
+
+def test_missing_credentials_are_named() -> None:
+    with pytest.raises(ConfigurationError, match="FACEWARP_API_KEY.*FACEWARP_CLIENT_ID and FACEWARP_CLIENT_SECRET"):
+        credentials_from_env({})
+    with pytest.raises(ConfigurationError, match="FACEWARP_CLIENT_SECRET is not set"):
+        credentials_from_env({"FACEWARP_CLIENT_ID": "i"})
+    with pytest.raises(ConfigurationError, match="FACEWARP_CLIENT_ID is not set"):
+        credentials_from_env({"FACEWARP_CLIENT_SECRET": "s"})
+
+
+def test_the_provider_comes_from_the_environment() -> None:
+    assert provider_from_env({}) is VIDNOZ
+    assert provider_from_env({"FACEWARP_PROVIDER": "MioCreate"}) is MIOCREATE
+    assert provider_from_env({"FACEWARP_BASE_URL": "http://localhost:9/"}).base_url == "http://localhost:9"
+    with pytest.raises(ConfigurationError, match="vidnoz, miocreate"):
+        provider_from_env({"FACEWARP_PROVIDER": "nobody"})
+
+
+@pytest.mark.parametrize("url", ["", "devapi.vidnoz.com", "ftp://x", "https://", "https://u:p@x", "https://x?y=1"])
+def test_a_base_url_that_is_none_is_refused(url: str) -> None:
+    with pytest.raises(ConfigurationError):
+        Provider("x", url)
+
+
+@pytest.mark.parametrize("rate", [0, -1, math.nan])
+def test_a_rate_that_is_none_is_refused(rate: float) -> None:
+    with pytest.raises(ConfigurationError):
+        Provider("x", "https://x", requests_per_second=rate)
+
+
+def test_no_repr_shows_a_secret() -> None:
+    assert "hush" not in repr(ApiKey("hush")) + repr(ClientCredentials("i", "hush"))

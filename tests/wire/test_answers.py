@@ -1,0 +1,305 @@
+"""Reading answers, without a socket or a loop."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from facewarp_async.errors import (
+    AuthenticationError,
+    BadRequestError,
+    CreditsExhaustedError,
+    FacePolicyError,
+    FaceWarpError,
+    FileTooLargeError,
+    HttpError,
+    MalformedAnswerError,
+    MediaPolicyError,
+    MultipleFacesError,
+    NoFaceError,
+    RateLimitedError,
+    Recovery,
+    ServerError,
+    ServiceError,
+    SourceNotFoundError,
+    TaskFailedError,
+    UnsupportedFormatError,
+    UploadRejectedError,
+)
+from facewarp_async.models import FaceDetection, ImageResult, Point, TaskKind, TaskStatus, VideoResult
+from facewarp_async.wire.answers import (
+    Answer,
+    parse_access_url,
+    parse_created,
+    parse_envelope,
+    parse_task,
+    parse_token,
+    parse_upload_grant,
+)
+
+SAMPLES: dict[str, Any] = json.loads((Path(__file__).parent / "vendor_samples.json").read_text())
+
+
+def answer(data: Any, *, code: Any = 200, message: Any = "", status: int = 200) -> Answer:
+    return Answer(status=status, body=json.dumps({"code": code, "message": message, "data": data}).encode())
+
+
+def detail(additional_data: Any, *, status: Any = 0, message: Any = "") -> Answer:
+    return answer({"id": 7, "message": message, "status": status, "additional_data": additional_data})
+
+
+def test_the_vendors_upload_sample_parses() -> None:
+    grant = parse_upload_grant(Answer(status=200, body=json.dumps(SAMPLES["upload-url"]).encode()))
+    assert grant.key.startswith("temporary/20240816/3620/")
+    assert "%2F20240816%2Fauto%2Fs3%2F" in grant.url
+
+
+def test_the_vendors_access_sample_parses() -> None:
+    url = parse_access_url(Answer(status=200, body=json.dumps(SAMPLES["access-url"]).encode()))
+    assert url.startswith("https://")
+    assert "X-Amz-Expires=259200" in url
+
+
+def test_the_vendors_create_and_waiting_samples_parse() -> None:
+    assert parse_created(Answer(status=200, body=json.dumps(SAMPLES["face-swap"]).encode())) == 1
+    task = parse_task(Answer(status=200, body=json.dumps(SAMPLES["detail"]).encode()), task_id=106927142)
+    assert task.status is TaskStatus.FINISHED
+    assert task.result is None
+
+
+def test_the_vendors_image_sample_parses() -> None:
+    result = parse_task(detail(SAMPLES["image-swap-result"]), task_id=7, kind=TaskKind.IMAGE_SWAP).result
+    assert isinstance(result, ImageResult)
+    assert (result.size, result.width, result.height) == (678609, 512, 768)
+    assert result.thumbnail is not None
+    assert (result.thumbnail.width, result.thumbnail.height) == (1080, 540)
+
+
+def test_the_vendors_video_sample_parses() -> None:
+    result = parse_task(detail(SAMPLES["video-swap-result"]), task_id=7, kind=TaskKind.VIDEO_SWAP).result
+    assert isinstance(result, VideoResult)
+    assert (result.duration_s, result.width, result.height) == (12.746067, 1080, 554)
+    assert result.cover is not None
+    assert result.cover_thumbnail is not None
+    assert result.cover_thumbnail.key.endswith("5edf1004c18e.png")
+
+
+def test_the_vendors_face_sample_parses() -> None:
+    result = parse_task(detail(SAMPLES["get-face-result"]), task_id=7, kind=TaskKind.FACE_DETECTION).result
+    assert isinstance(result, FaceDetection)
+    assert [face.width for face in result.faces] == [87, 93]
+    assert result.faces[0].kps == (Point(27, 45), Point(67, 45), Point(49, 75), Point(24, 84), Point(65, 85))
+
+
+@pytest.mark.parametrize(
+    ("name", "cls"),
+    [
+        ("image-swap-result", ImageResult),
+        ("multiple-image-swap-result", ImageResult),
+        ("video-swap-result", VideoResult),
+        ("multiple-video-swap-result", VideoResult),
+        ("get-face-result", FaceDetection),
+    ],
+)
+def test_the_kind_of_a_result_is_told_by_its_fields(name: str, cls: type) -> None:
+    assert isinstance(parse_task(detail(SAMPLES[name]), task_id=7).result, cls)
+
+
+CODES = [
+    (400, BadRequestError, Recovery.GIVE_UP),
+    (401, AuthenticationError, Recovery.STOP_BATCH),
+    (500, ServerError, Recovery.REPEAT),
+    (601, TaskFailedError, Recovery.GIVE_UP),
+    (602, NoFaceError, Recovery.GIVE_UP),
+    (603, MultipleFacesError, Recovery.GIVE_UP),
+    (604, MediaPolicyError, Recovery.GIVE_UP),
+    (605, FacePolicyError, Recovery.GIVE_UP),
+    (701, UploadRejectedError, Recovery.UPLOAD_AGAIN),
+    (702, SourceNotFoundError, Recovery.UPLOAD_AGAIN),
+    (703, UnsupportedFormatError, Recovery.GIVE_UP),
+    (704, FileTooLargeError, Recovery.GIVE_UP),
+    (801, CreditsExhaustedError, Recovery.STOP_BATCH),
+    (802, RateLimitedError, Recovery.REPEAT),
+    (999, ServiceError, Recovery.GIVE_UP),
+]
+
+
+@pytest.mark.parametrize(("code", "cls", "recovery"), CODES)
+@pytest.mark.parametrize("data", [None, [], {}])
+def test_each_code_has_a_class_and_a_recovery(
+    code: int, cls: type[FaceWarpError], recovery: Recovery, data: Any
+) -> None:
+    with pytest.raises(cls) as caught:
+        parse_envelope(answer(data, code=code, message="because"))
+    assert type(caught.value) is cls
+    assert (caught.value.code, caught.value.message, caught.value.recovery) == (code, "because", recovery)
+
+
+def test_a_code_may_come_as_a_string() -> None:
+    with pytest.raises(NoFaceError):
+        parse_envelope(answer(None, code="602"))
+
+
+def test_a_failed_task_code_keeps_the_tasks_id() -> None:
+    with pytest.raises(NoFaceError) as caught:
+        parse_task(answer([], code=602, message="no face"), task_id=7)
+    assert caught.value.task_id == 7
+    assert caught.value.paid is True
+
+
+def test_a_finished_task_with_a_message_and_no_result_has_failed() -> None:
+    with pytest.raises(TaskFailedError, match="out of memory") as caught:
+        parse_task(detail({}, message="out of memory"), task_id=7, kind=TaskKind.IMAGE_SWAP)
+    assert caught.value.task_id == 7
+
+
+@pytest.mark.parametrize("status", [3, -3, 99, "4"])
+def test_an_unknown_status_is_a_failure(status: Any) -> None:
+    with pytest.raises(TaskFailedError, match=str(status)):
+        parse_task(detail({}, status=status), task_id=7)
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [(1, TaskStatus.WAITING), ("-1", TaskStatus.WAITING), (2, TaskStatus.PROCESSING), (-2.0, TaskStatus.PROCESSING)],
+)
+def test_both_ways_to_say_waiting_and_processing_are_understood(status: Any, expected: TaskStatus) -> None:
+    assert parse_task(detail(None, status=status), task_id=7).status is expected
+
+
+@pytest.mark.parametrize("empty", [None, {}, []])
+def test_a_finished_swap_may_be_without_its_result_for_a_moment(empty: Any) -> None:
+    task = parse_task(detail(empty), task_id=7, kind=TaskKind.IMAGE_SWAP)
+    assert (task.status, task.result) == (TaskStatus.FINISHED, None)
+
+
+def test_no_faces_is_a_result() -> None:
+    assert parse_task(detail([]), task_id=7, kind=TaskKind.FACE_DETECTION).result == FaceDetection(task_id=7, faces=())
+
+
+def test_numbers_and_strings_stand_for_each_other() -> None:
+    data = {"merge_key": 12, "merge_url": "https://x/y", "size": "678609", "width": 512.0, "height": "", "new": [1]}
+    result = parse_task(detail(data), task_id=7).result
+    assert isinstance(result, ImageResult)
+    assert (result.key, result.size, result.width, result.height) == ("12", 678609, 512, None)
+
+
+@pytest.mark.parametrize(
+    ("data", "path"),
+    [
+        ({"upload_url": "https://x"}, "$.data.key"),
+        ({"upload_url": None, "key": "k"}, "$.data.upload_url"),
+        ({"upload_url": ["https://x"], "key": "k"}, "$.data.upload_url"),
+        (None, "$.data"),
+        ([], "$.data.key"),
+        ("text", "$.data"),
+    ],
+)
+def test_what_is_needed_and_missing_is_named_by_its_path(data: Any, path: str) -> None:
+    with pytest.raises(MalformedAnswerError) as caught:
+        parse_upload_grant(answer(data))
+    assert f"{path};" in f"{caught.value.message};"
+
+
+def test_a_wrong_type_deep_inside_is_named_by_its_path() -> None:
+    face = {"kps": {"1": {"x": 1, "y": True}}, "avatar_part_key": "k", "avatar_part_url": "u"}
+    with pytest.raises(MalformedAnswerError, match=r"\$\.data\.additional_data\[0\]\.kps\['1'\]\.y"):
+        parse_task(detail([face]), task_id=7)
+
+
+@pytest.mark.parametrize("value", [True, [1], {}, "seven", 1.5, None])
+def test_a_task_id_that_is_no_integer_is_refused(value: Any) -> None:
+    with pytest.raises(MalformedAnswerError, match=r"\$\.data\.task_id"):
+        parse_created(answer({"task_id": value}))
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "cls", "recovery"),
+    [
+        (200, b"<html>login</html>", MalformedAnswerError, Recovery.REPEAT),
+        (200, b'{"code": 200, "message": "ok", "da', MalformedAnswerError, Recovery.REPEAT),
+        (200, b"", MalformedAnswerError, Recovery.REPEAT),
+        (200, b"[1, 2]", MalformedAnswerError, Recovery.REPEAT),
+        (200, b'{"code": true}', MalformedAnswerError, Recovery.REPEAT),
+        (200, b"\xff\xfe\x00", MalformedAnswerError, Recovery.REPEAT),
+        (502, b"<html>Bad Gateway</html>", HttpError, Recovery.REPEAT),
+        (503, b"", HttpError, Recovery.REPEAT),
+        (404, b"nothing here", HttpError, Recovery.GIVE_UP),
+        (302, b"", HttpError, Recovery.GIVE_UP),
+        (401, b"", AuthenticationError, Recovery.STOP_BATCH),
+        (429, b"<html>", RateLimitedError, Recovery.REPEAT),
+    ],
+)
+def test_an_answer_without_an_envelope_is_told_apart_by_its_status(
+    status: int, body: bytes, cls: type[FaceWarpError], recovery: Recovery
+) -> None:
+    with pytest.raises(cls) as caught:
+        parse_envelope(Answer(status=status, body=body))
+    assert type(caught.value) is cls
+    assert (caught.value.http_status, caught.value.recovery) == (status, recovery)
+    if isinstance(caught.value, HttpError):
+        assert caught.value.body_start == body.decode("utf-8", "replace")
+
+
+def test_an_http_error_status_is_not_overruled_by_a_code_of_success() -> None:
+    with pytest.raises(HttpError):
+        parse_envelope(answer({}, status=500))
+
+
+def test_the_statuses_401_and_429_speak_for_themselves() -> None:
+    with pytest.raises(AuthenticationError):
+        parse_envelope(answer(None, code=400, status=401))
+    with pytest.raises(RateLimitedError):
+        parse_envelope(answer(None, code=429, status=429))
+
+
+def test_a_long_body_is_cut_and_its_signature_masked() -> None:
+    body = b"see https://h/k?X-Amz-Signature=0123456789abcdef&x=1 " + b"z" * 1000
+    with pytest.raises(HttpError) as caught:
+        parse_envelope(Answer(status=500, body=body))
+    assert "0123456789abcdef" not in str(caught.value) + caught.value.body_start
+    assert len(caught.value.body_start) <= 200
+
+
+def test_a_token_comes_in_an_envelope_or_bare() -> None:
+    data = {"access_token": "abc", "expires_in": "5909"}
+    for token in (parse_token(answer(data)), parse_token(Answer(status=200, body=json.dumps(data).encode()))):
+        assert (token.value, token.expires_in_s) == ("abc", 5909.0)
+        assert "abc" not in repr(token)
+
+
+@given(st.binary(max_size=200), st.integers(100, 599))
+def test_no_body_makes_the_reader_fail_in_a_way_of_its_own(body: bytes, status: int) -> None:
+    reply = Answer(status=status, body=body)
+    for parse in (parse_upload_grant, parse_access_url, parse_created, parse_token):
+        with pytest.raises(FaceWarpError):
+            parse(reply)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(["status", "additional_data", "merge_key", "merge_url", "kps", "1", "x", "y", "message"]),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(json_values, st.sampled_from([None, *TaskKind]))
+def test_any_task_document_is_a_task_or_a_typed_error(data: Any, kind: TaskKind | None) -> None:
+    try:
+        task = parse_task(answer(data), task_id=7, kind=kind)
+    except FaceWarpError as error:
+        assert error.task_id == 7
+    else:
+        assert task.id == 7
