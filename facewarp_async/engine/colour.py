@@ -19,6 +19,7 @@ _CAST = 0.5  # and how much of that light's change of colour across the face
 _CEILING = 1.28  # over the lit skin: hard specular spots of the new face do not come along
 _GAIN_RANGE = (0.3, 3.0)
 _FEW_PIXELS = 30
+_LEAST_CHROMA = 0.4
 _NO_CEILING = 400.0
 _KNEE = 235.0
 
@@ -31,11 +32,16 @@ class Light:
         gain: (h, w, 3) float32, the factors.
         ceiling: (h, w) float32, a brightness that skin does not much exceed.
         luma: The brightness of the new face's skin before the gain.
+        tone: (3,) float32, the colour of the medium's skin at a brightness of 1.
+        chroma: The share of the new face's blotches, reflections and tints that is kept, so that its skin is not more
+            varied in colour than the medium's.
     """
 
     gain: Floats
     ceiling: Floats
     luma: float
+    tone: Floats
+    chroma: float
 
 
 def measure_light(warped: Pixels, base: Pixels, mask: Mask, size: float) -> Light | None:
@@ -66,8 +72,27 @@ def measure_light(warped: Pixels, base: Pixels, mask: Mask, size: float) -> Ligh
     sigma = _LIGHT_SIGMA * size * scale
     gain = _local_gain(new, old, (new_tone, old_tone), as_floats(weight + 1e-4)[..., None], sigma)
     ceiling = _lit_skin(new, skin, sigma) * gain @ LUMA * _CEILING
-    ceiling = np.where(skin > 0.3, ceiling, _NO_CEILING)
-    return Light(gain=enlarge(gain), ceiling=enlarge(as_floats(ceiling)), luma=float(new_tone @ LUMA))
+    ceiling = np.where(skin > 0.3, np.minimum(ceiling, _brightest(old[chosen])), _NO_CEILING)
+    tone = as_floats(old_tone / (old_tone @ LUMA))
+    variety = _variety(old[chosen], tone) / (_variety(as_floats(new * gain)[chosen], tone) + 1e-3)
+    return Light(
+        gain=enlarge(gain),
+        ceiling=enlarge(as_floats(ceiling)),
+        luma=float(new_tone @ LUMA),
+        tone=tone,
+        chroma=float(np.clip(variety, _LEAST_CHROMA, 1)),
+    )
+
+
+def _brightest(skin: Floats) -> float:
+    """The brightness that the medium's skin hardly exceeds."""
+    return float(np.percentile(skin @ LUMA, 99) * 1.08)
+
+
+def _variety(skin: Floats, tone: Floats) -> float:
+    """How much the colour of skin pixels, (n, 3), varies about a tone."""
+    brightness = skin @ LUMA + 8
+    return float(np.abs(skin / brightness[:, None] - tone).mean())
 
 
 def _plain_skin(image: Floats, tone: Floats) -> Floats:
@@ -112,7 +137,12 @@ def relight(warped: Pixels, light: Light | None) -> Floats:
     skin = _triple(as_floats(cv2.LUT(cv2.cvtColor(warped, cv2.COLOR_BGR2GRAY), share)))
     grey = as_floats(cv2.transform(light.gain, np.full((1, 3), 0.35 / 3, np.float32))) + 0.65
     full, part = cv2.multiply(image, light.gain), cv2.multiply(image, _triple(grey))
-    return _limit(as_floats(part + cv2.multiply(full - part, skin)), light.ceiling)
+    lit = as_floats(part + cv2.multiply(full - part, skin))
+    if light.chroma < 1:
+        grey = as_floats(cv2.transform(lit, LUMA[None]))
+        plain = as_floats(cv2.merge([grey * share for share in light.tone]))
+        lit = as_floats(cv2.addWeighted(lit, light.chroma, plain, 1 - light.chroma, 0))
+    return _limit(lit, light.ceiling)
 
 
 def _triple(channel: Floats) -> Floats:
