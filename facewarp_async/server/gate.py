@@ -32,7 +32,7 @@ from facewarp_async.wire.requests import ACCESS_URL_PATH, CREATE_PATHS, TASK_PAT
 
 _log = logging.getLogger("facewarp_async.server")
 
-MAX_JSON_BYTES = 1024 * 1024
+MAX_JSON_BYTES = 512 * 1024
 """How large the body of a call may be."""
 
 _HOST = re.compile(r"[A-Za-z0-9.\-_:\[\]]{1,255}", re.ASCII)

@@ -113,7 +113,7 @@ class InstantRunner:
         faces: How many faces a detection finds.
         width: What is told as every picture's width, in pixels.
         height: The same for the height.
-        fail: Called with each work; raises `WorkError` where a task is to fail.
+        fail: Called with each work, in a thread; raises `WorkError` where a task is to fail.
     """
 
     def __init__(
@@ -141,11 +141,11 @@ class InstantRunner:
         seconds = self._duration_s(work.kind) if callable(self._duration_s) else self._duration_s
         if seconds > 0:
             await anyio.sleep(seconds)
-        if self._fail is not None:
-            self._fail(work)
         return await anyio.to_thread.run_sync(self._make, work)
 
     def _make(self, work: Work) -> Made:
+        if self._fail is not None:
+            self._fail(work)
         if work.kind is TaskKind.FACE_DETECTION:
             return MadeFaces(tuple(self._face(work, index) for index in range(self._faces)))
         if work.kind.is_video:

@@ -29,6 +29,7 @@ from facewarp_async.server.gate import MAX_JSON_BYTES, Gate
 from facewarp_async.server.ledger import Ledger
 from facewarp_async.server.limits import SlidingWindow
 from facewarp_async.server.objects import ObjectStore
+from facewarp_async.server.retention import Retention
 from facewarp_async.server.runners import EngineRunner, Runner
 from facewarp_async.server.sigv4 import MAX_EXPIRY_S, SigningKey
 from facewarp_async.server.state import State
@@ -151,6 +152,8 @@ class LocalService:
         settings = await self._settings()
         await self._restore_credits()
         store = await self._open_store(folder)
+        retention = Retention(state=self._state, store=store, clock=self._clock)
+        await retention.begin()
         await enter(self._runner.open())
         self._tasks = TaskQueue(
             state=self._state,
@@ -163,6 +166,7 @@ class LocalService:
         self._gate = self._build_gate(settings, store)
         group = await enter(_background())
         group.start_soon(self._tasks.run)
+        group.start_soon(retention.run)
         await enter(self._listen())
 
     async def _settings(self) -> dict[str, str]:
