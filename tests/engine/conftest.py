@@ -1,0 +1,222 @@
+"""Pictures, files and measures that the engine's tests share."""
+
+from __future__ import annotations
+
+import struct
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+import pytest
+from attrs import frozen
+
+from facewarp_async.engine.arrays import Floats, Pixels, as_floats, as_pixels
+from facewarp_async.engine.face import Face
+from facewarp_async.engine.finder import local_finder
+from facewarp_async.engine.mask import trace_outline
+from facewarp_async.engine.swap import Source
+from facewarp_async.engine.topology import MEAN, OVAL
+from facewarp_async.engine.warp import map_mesh
+
+PORTRAITS = Path(__file__).parents[2] / "facewarp_async" / "engine" / "data" / "portraits"
+
+Save = Callable[[str, bytes], Path]
+SavePicture = Callable[..., Path]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _one_thread() -> None:
+    cv2.setNumThreads(1)
+
+
+@pytest.fixture(scope="session")
+def collins_path() -> Path:
+    return PORTRAITS / "collins.png"
+
+
+@pytest.fixture(scope="session")
+def hopper_path() -> Path:
+    return PORTRAITS / "hopper.jpg"
+
+
+@pytest.fixture(scope="session")
+def collins(collins_path: Path) -> Pixels:
+    return _read(collins_path)
+
+
+@pytest.fixture(scope="session")
+def hopper(hopper_path: Path) -> Pixels:
+    return _read(hopper_path)
+
+
+def _read(path: Path) -> Pixels:
+    image = cv2.imread(str(path))
+    assert image is not None
+    return _locked(as_pixels(image))
+
+
+def _locked(image: Pixels) -> Pixels:
+    """Nobody may paint into what other tests read."""
+    image.flags.writeable = False
+    return image
+
+
+def _only_face(image: Pixels) -> Face:
+    (face,) = local_finder().find(image)
+    return face
+
+
+@pytest.fixture(scope="session")
+def collins_face(collins: Pixels) -> Face:
+    return _only_face(collins)
+
+
+@pytest.fixture(scope="session")
+def hopper_face(hopper: Pixels) -> Face:
+    return _only_face(hopper)
+
+
+@pytest.fixture(scope="session")
+def collins_source(collins: Pixels, collins_face: Face) -> Source:
+    return Source.of(collins, collins_face)
+
+
+@pytest.fixture(scope="session")
+def hopper_source(hopper: Pixels, hopper_face: Face) -> Source:
+    return Source.of(hopper, hopper_face)
+
+
+@pytest.fixture(scope="session")
+def group(collins: Pixels, hopper: Pixels) -> Pixels:
+    """Four people side by side, 1200x480: both portraits, each once as it is and once mirrored and reduced."""
+    canvas = np.full((480, 1200, 3), (150, 140, 130), np.uint8)
+    head_c, head_h = collins[10:250, 110:330], hopper[60:420, 70:410]
+    for left, top, scale, image in (
+        (20, 60, 1.4, head_c),
+        (340, 100, 0.9, head_h),
+        (660, 120, 1.0, head_c[:, ::-1]),
+        (900, 140, 0.7, head_h[:, ::-1]),
+    ):
+        scaled = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        canvas[top : top + scaled.shape[0], left : left + scaled.shape[1]] = scaled
+    return _locked(canvas)
+
+
+@pytest.fixture
+def save(tmp_path: Path) -> Save:
+    """Write bytes under a name and give the path."""
+
+    def write(name: str, data: bytes) -> Path:
+        path = tmp_path / name
+        path.write_bytes(data)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def save_picture(tmp_path: Path) -> SavePicture:
+    """Encode a picture under a name, in the format of its suffix, and give the path."""
+
+    def write(name: str, image: npt.NDArray[np.integer[Any]], *parameters: int) -> Path:
+        path = tmp_path / name
+        path.write_bytes(cv2.imencode(path.suffix, image, list(parameters))[1].tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """An empty folder for results, so that a test can say what was left in it."""
+    path = tmp_path / "results"
+    path.mkdir()
+    return path
+
+
+def png_chunk(name: bytes, content: bytes) -> bytes:
+    return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+
+@pytest.fixture(scope="session")
+def make_png() -> Callable[..., bytes]:
+    """Build a PNG file that OpenCV's encoder cannot: any depth and colour type, with further chunks."""
+
+    def build(rows: list[bytes], *, width: int, depth: int, colour_type: int, extra: bytes = b"") -> bytes:
+        header = struct.pack(">IIBBBBB", width, len(rows), depth, colour_type, 0, 0, 0)
+        data = zlib.compress(b"".join(b"\x00" + row for row in rows), 1)
+        return b"".join(
+            [
+                b"\x89PNG\r\n\x1a\n",
+                png_chunk(b"IHDR", header),
+                extra,
+                png_chunk(b"IDAT", data),
+                png_chunk(b"IEND", b""),
+            ]
+        )
+
+    return build
+
+
+def _grey(image: Pixels) -> Floats:
+    return as_floats(cv2.cvtColor(image, cv2.COLOR_BGR2GRAY))
+
+
+@frozen
+class Measures:
+    """What a swap is measured by; each bound in the tests stands beside a control that exceeds it."""
+
+    def unwrap(self, image: Pixels, face: Face, size: int = 128) -> tuple[Floats, npt.NDArray[np.bool_]]:
+        """The face's structure without its light, in the mean layout: independent of pose, size and expression."""
+        layout = (MEAN - as_floats([*MEAN[:, :2].min(0), 0])) * size * as_floats([0.98, 0.98, 1])
+        high = int(layout[:, 1].max()) + 2
+        warp = map_mesh(as_floats(layout), face.mesh, (high, size))
+        scale = face.width / size
+        smooth = as_pixels(cv2.GaussianBlur(image, (0, 0), max(0.1, 0.5 * scale)))
+        texture = np.log(_grey(warp.apply(smooth, cv2.INTER_LINEAR)) + 8)
+        inner = np.zeros((high, size), np.uint8)
+        outline = (trace_outline(as_floats(layout), 0.35) - layout[1, :2]) * 0.82 + layout[1, :2]
+        cv2.fillPoly(inner, [np.round(outline).astype(np.int32)], (255,))
+        return as_floats(texture - cv2.GaussianBlur(texture, (0, 0), 10)), (inner > 0) & warp.inside
+
+    def likeness(self, one: Pixels, one_face: Face, other: Pixels, other_face: Face) -> float:
+        """Correlation of the structure of two faces, 1 for the same picture."""
+        (a, mask_a), (b, mask_b) = self.unwrap(one, one_face), self.unwrap(other, other_face)
+        return float(np.corrcoef(a[mask_a & mask_b], b[mask_a & mask_b])[0, 1])
+
+    def outline_error(self, result: Face, base: Face) -> float:
+        """Mean distance of the oval's points, in distances of the eyes."""
+        distance = np.linalg.norm(result.mesh[OVAL, :2] - base.mesh[OVAL, :2], axis=1)
+        return float(distance.mean() / base.eye_distance)
+
+    def seam(self, image: Pixels, face: Face) -> float:
+        """Mean step in LAB between a ring just inside the outline and one just outside, over 24 directions."""
+        points = trace_outline(face.mesh, 0.85)
+        middle = points.mean(0)
+        lab = as_floats(cv2.cvtColor(as_floats(image) / 255, cv2.COLOR_BGR2LAB))
+
+        def disc(factor: float) -> npt.NDArray[np.bool_]:
+            filled = np.zeros(image.shape[:2], np.uint8)
+            cv2.fillPoly(filled, [np.round((points - middle) * factor + middle).astype(np.int32)], (255,))
+            return filled > 0
+
+        inner, outer = disc(0.90) & ~disc(0.82), disc(1.06) & ~disc(1.0)
+        rows, columns = np.mgrid[0 : image.shape[0], 0 : image.shape[1]]
+        sector = ((np.arctan2(columns - middle[0], rows - middle[1]) + np.pi) / (2 * np.pi) * 24).astype(int)
+        steps = [
+            np.linalg.norm(
+                np.median(lab[inner & (sector == n)], axis=0) - np.median(lab[outer & (sector == n)], axis=0)
+            )
+            for n in range(24)
+            if (inner & (sector == n)).sum() > 3 and (outer & (sector == n)).sum() > 3
+        ]
+        return float(np.mean(steps))
+
+
+@pytest.fixture(scope="session")
+def measures() -> Measures:
+    return Measures()
