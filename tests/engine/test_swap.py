@@ -150,9 +150,8 @@ def test_fringe_and_hat_lower_the_reach(hopper: Pixels, hopper_face: Face, colli
     assert measure_reach(collins, collins_face.mesh) < 0.4  # a fringe close above the brows
     assert measure_reach(hopper, hopper_face.mesh) > 0.8
     capped = hopper.copy()
-    brow = int(hopper_face.mesh[151, 1])
-    capped[: brow - 12] = 20
-    assert measure_reach(capped, hopper_face.mesh) < 0.5
+    capped[: int(hopper_face.mesh[[10, 151], 1].mean())] = 20
+    assert measure_reach(capped, hopper_face.mesh) < 0.6
 
 
 def test_fringe_is_not_painted_over(collins: Pixels, collins_face: Face, hopper_source: Source) -> None:
