@@ -1,0 +1,162 @@
+"""Progress on stderr: bars on a terminal, now and then a line elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from rich.console import Console, ConsoleOptions, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.spinner import Spinner
+from rich.table import Table
+from rich.text import Text
+
+from facewarp_async.cli.output import Output
+from facewarp_async.cli.tally import Tally
+from facewarp_async.cli.text import seconds, shorten, visible
+from facewarp_async.errors import Stage
+from facewarp_async.pipeline import Event, JobEnded, StageBegun
+
+_NARROW_COLUMNS = 60
+_WIDEST_BAR = 60
+_FRAMES_PER_S = 8
+_LONGEST_INTERVAL_S = 60.0
+
+OnEvent = Callable[[Event], None]
+
+
+class _Bars:
+    """Draws a tally: three bars, or one line where the terminal is narrow."""
+
+    def __init__(self, tally: Tally) -> None:
+        self._tally = tally
+        self._begun = time.monotonic()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        elapsed = seconds(time.monotonic() - self._begun)
+        if options.max_width < _NARROW_COLUMNS:
+            yield Text(f"{self._tally.line()}, {elapsed}", no_wrap=True, overflow="ellipsis")
+            return
+        tally, total = self._tally, self._tally.total
+        table = Table.grid(padding=(0, 1))
+        table.add_row("uploaded", self._bar(tally.uploaded, "blue"), _of(tally.uploaded, total))
+        table.add_row("created", self._bar(tally.created, "magenta"), _of(tally.created, total))
+        ended = Text.assemble(_of(tally.done, total), (f"  {tally.failed} failed", "red") if tally.failed else "")
+        table.add_row("done", self._bar(tally.done, "green"), Text.assemble(ended, f"  {elapsed}"))
+        yield table
+
+    def _bar(self, completed: int, colour: str) -> ProgressBar:
+        total = self._tally.total
+        return ProgressBar(
+            total=None if total is None else max(total, completed, 1),
+            completed=completed,
+            width=_WIDEST_BAR,
+            complete_style=colour,
+            finished_style=colour,
+            pulse_style=colour,
+        )
+
+
+def _of(number: int, total: int | None) -> str:
+    return str(number) if total is None else f"{number}/{total}"
+
+
+class _Lines:
+    """Writes a tally as a line, at first often, then less and less."""
+
+    def __init__(self, tally: Tally, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
+        self._tally = tally
+        self._output = output
+        self._clock = clock
+        self._interval_s = 1.0
+        self._due = clock() + self._interval_s
+
+    def tell(self) -> None:
+        """Write one if it is due."""
+        if self._clock() < self._due:
+            return
+        self._output.say(self._tally.line())
+        self._interval_s = min(2 * self._interval_s, _LONGEST_INTERVAL_S)
+        self._due = self._clock() + self._interval_s
+
+
+@contextmanager
+def batch_progress(output: Output, tally: Tally) -> Iterator[OnEvent]:
+    """Show how a batch goes on while the block runs; the pipeline's events go to what is given."""
+    if not output.animated:
+        lines = _Lines(tally, output)
+
+        def count_and_tell(event: Event) -> None:
+            tally.count(event)
+            if isinstance(event, JobEnded):
+                lines.tell()
+
+        yield count_and_tell
+        return
+    with _live(output, _Bars(tally)):
+        yield tally.count
+
+
+class _Step:
+    """Draws what one job does now."""
+
+    def __init__(self, subject: str) -> None:
+        self._subject = subject
+        self._begun = time.monotonic()
+        self._spinner = Spinner("dots")
+        self.doing = ""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        tail = f": {self.doing}, {seconds(time.monotonic() - self._begun)}"
+        room = max(options.max_width - len(tail) - 4, 8)
+        self._spinner.update(text=Text(shorten(self._subject, room) + tail, no_wrap=True, overflow="ellipsis"))
+        yield self._spinner
+
+
+_DOING = {
+    Stage.CHECK: "looking at the files",
+    Stage.UPLOAD: "uploading",
+    Stage.CREATE: "creating the task",
+    Stage.WAIT: "swapping",
+    Stage.DOWNLOAD: "downloading",
+}
+
+
+@contextmanager
+def job_progress(output: Output, subject: object) -> Iterator[Callable[[Stage], None]]:
+    """Show what one job does while the block runs; its stages go to what is given."""
+    name = visible(subject)
+    if not output.animated:
+        yield lambda stage: output.say(f"{name}: {_DOING[stage]}")
+        return
+    step = _Step(name)
+
+    def show(stage: Stage) -> None:
+        step.doing = _DOING[stage]
+
+    with _live(output, step):
+        yield show
+
+
+def stages_to(show: Callable[[Stage], None]) -> OnEvent:
+    """Return a listener that passes on the stages that begin."""
+
+    def listen(event: Event) -> None:
+        if isinstance(event, StageBegun):
+            show(event.stage)
+
+    return listen
+
+
+def _live(output: Output, picture: _Bars | _Step) -> Live:
+    # What is written to stdout passes the console already, and a thread of its own draws, so the loop is not held up.
+    return Live(
+        picture,
+        console=output.console,
+        refresh_per_second=_FRAMES_PER_S,
+        transient=True,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

@@ -1,0 +1,104 @@
+"""Which service a command speaks to, and a client for it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from typing import Final
+
+import attrs
+from attrs import frozen
+
+from facewarp_async.cli.options import ServiceOptions
+from facewarp_async.cli.output import Output
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.config import PROVIDERS, VIDNOZ, Credentials, Provider, credentials_from_env, provider_from_env
+from facewarp_async.errors import ConfigurationError
+
+LOCAL: Final = "local"
+_CREDENTIALS = ("FACEWARP_API_KEY", "FACEWARP_CLIENT_ID", "FACEWARP_CLIENT_SECRET")
+
+
+@frozen
+class Remote:
+    """A service that runs already."""
+
+    provider: Provider
+    credentials: Credentials
+
+
+@frozen
+class Embedded:
+    """A local service that runs as long as the command does.
+
+    Attributes:
+        requests_per_second: How fast the client may ask it; ``None``: no limit.
+        is_chosen: Whether it was asked for by name.
+    """
+
+    requests_per_second: float | None = None
+    is_chosen: bool = False
+
+
+def choose_service(options: ServiceOptions, environ: Mapping[str, str]) -> Remote | Embedded:
+    """Say which service the options and the environment mean; an option outweighs the environment.
+
+    A base URL is a service that runs already, whatever its name. ``--provider`` alone means that vendor's own address,
+    also where the environment has another.
+
+    Raises:
+        ConfigurationError: The provider's name is not known, or the credentials are missing.
+    """
+    base_url = options.base_url or (None if options.provider else environ.get("FACEWARP_BASE_URL"))
+    name = options.provider or (environ.get("FACEWARP_PROVIDER") or "").lower()
+    has_credentials = any(environ.get(variable) for variable in _CREDENTIALS)
+    if not base_url and (name == LOCAL or not (name or has_credentials)):
+        return Embedded(options.rps or None, is_chosen=name == LOCAL)
+    provider = _paced(_provider(name, base_url), options.rps)
+    try:
+        return Remote(provider, credentials_from_env(environ))
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{provider.name} at {provider.base_url}: {error.message}") from error
+
+
+def _provider(name: str, base_url: str | None) -> Provider:
+    if base_url:
+        vendor = PROVIDERS.get(name)
+        return Provider(name or "custom", base_url) if vendor is None else attrs.evolve(vendor, base_url=base_url)
+    return provider_from_env({"FACEWARP_PROVIDER": name or VIDNOZ.name})
+
+
+def _paced(provider: Provider, rps: float | None) -> Provider:
+    return provider if rps is None else attrs.evolve(provider, requests_per_second=rps or None)
+
+
+@asynccontextmanager
+async def open_client(
+    options: ServiceOptions, environ: Mapping[str, str], output: Output
+) -> AsyncIterator[FaceSwapClient]:
+    """Give a client for the service that is meant, and start that service where it is the embedded one.
+
+    Raises:
+        ConfigurationError: As `choose_service`.
+        MissingExtraError: The embedded service needs the extra ``local``.
+    """
+    service = choose_service(options, environ)
+    if isinstance(service, Remote):
+        async with FaceSwapClient(service.provider, service.credentials) as client:
+            yield client
+        return
+    async with _embedded_client(service) as client:
+        reason = "" if service.is_chosen else f"no credentials ({_CREDENTIALS[0]} is not set): "
+        output.say(f"{reason}swapping locally, nothing leaves this machine", style="dim")
+        yield client
+
+
+@asynccontextmanager
+async def _embedded_client(embedded: Embedded) -> AsyncIterator[FaceSwapClient]:
+    # Not above: a command that speaks to a vendor has no use for it.
+    from facewarp_async.server import LocalService  # noqa: PLC0415
+
+    async with LocalService() as service:
+        provider = attrs.evolve(service.provider, requests_per_second=embedded.requests_per_second)
+        async with FaceSwapClient(provider, service.auth) as client:
+            yield client

@@ -1,0 +1,55 @@
+"""Outcomes as JSON objects. Pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from facewarp_async.errors import FaceWarpError
+from facewarp_async.models import Asset, Job
+from facewarp_async.pipeline import Completed, Failed, Outcome
+
+
+def outcome_record(outcome: Outcome) -> dict[str, Any]:
+    """Return an outcome as an object that always has the same fields.
+
+    They are ``media``, ``status`` (``completed``, ``failed`` or ``skipped``), ``path`` of the result, ``task_id``,
+    ``error`` with ``type``, ``code``, ``message``, ``advice`` and ``paid`` (``null``: in doubt), ``stage`` in which it
+    failed, ``reason`` why it was skipped, and ``seconds`` by stage. What does not apply is ``null``.
+    """
+    common = {"media": _media(outcome.job), "path": None, "task_id": None, "error": None, "stage": None, "reason": None}
+    match outcome:
+        case Completed():
+            return common | {
+                "status": "completed",
+                "path": None if outcome.path is None else str(outcome.path),
+                "task_id": outcome.result.task_id,
+                "seconds": _seconds(outcome),
+            }
+        case Failed():
+            return common | {
+                "status": "failed",
+                "task_id": outcome.task_id,
+                "error": _error(outcome.error),
+                "stage": str(outcome.stage),
+                "seconds": _seconds(outcome),
+            }
+        case _:
+            return common | {"status": "skipped", "reason": outcome.reason, "seconds": {}}
+
+
+def _media(job: Job) -> str:
+    return job.media.key if isinstance(job.media, Asset) else str(job.media)
+
+
+def _error(error: FaceWarpError) -> dict[str, Any]:
+    return {
+        "type": type(error).__name__,
+        "code": error.code,
+        "message": error.message,
+        "advice": error.advice or None,
+        "paid": error.paid,
+    }
+
+
+def _seconds(outcome: Completed | Failed) -> dict[str, float]:
+    return {str(stage): round(duration_s, 3) for stage, duration_s in outcome.durations_s.items()}
