@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 from facewarp_async.engine import (
     EngineError,
     FaceCrop,
@@ -12,9 +14,13 @@ from facewarp_async.engine import (
     swap_image,
     swap_video,
     swap_video_faces,
+    warm_up,
 )
 from facewarp_async.models import TaskKind
 from facewarp_async.server.work import Made, MadeFace, MadeFaces, MadeImage, MadePicture, MadeVideo, Work, WorkError
+
+# Once in each worker: the networks are loaded, and the threads are left to the other workers.
+_warm_up_once = cache(warm_up)
 
 
 def run(work: Work) -> Made:
@@ -23,6 +29,7 @@ def run(work: Work) -> Made:
     Raises:
         WorkError: The engine cannot do it; the code is the engine's.
     """
+    _warm_up_once()
     try:
         return _run(work)
     except EngineError as error:

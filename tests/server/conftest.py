@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -80,7 +81,7 @@ class Harness:
 
     async def upload(self, body: bytes = PNG, name: str = "a.png") -> str:
         key, url = await self.grant(name)
-        reply = await self.request("PUT", url, data=body)
+        reply = await self.request("PUT", url, data=io.BytesIO(body))
         assert reply.status == 200, reply
         return key
 
@@ -121,6 +122,11 @@ class Harness:
         finally:
             writer.close()
             await writer.wait_closed()
+
+    async def raw_put(self, url: str, body: bytes) -> bytes:
+        """Send an upload over a connection of its own, once: aiohttp would repeat a PUT that was cut, unseen."""
+        head = f"PUT {url.removeprefix(self.base)} HTTP/1.1\r\nHost: {self.base.removeprefix('http://')}\r\n"
+        return await self.raw(head.encode() + f"Content-Length: {len(body)}\r\n\r\n".encode() + body)
 
 
 Serve = Callable[..., AbstractAsyncContextManager[Harness]]
