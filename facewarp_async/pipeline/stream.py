@@ -105,8 +105,9 @@ class OutcomeStream(AsyncIterator[Outcome]):
         while not self._ready:
             if self._ended:
                 raise self._end()
+            if self._changed.is_set():  # one event for all takers: replacing it under another would lose that one
+                self._changed = anyio.Event()
             await self._changed.wait()
-            self._changed = anyio.Event()
         self._room.release()
         return self._ready.popleft()
 
