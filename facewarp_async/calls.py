@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import anyio
@@ -26,6 +26,7 @@ from facewarp_async.models import (
 )
 from facewarp_async.policy.polling import EMPTY_POLLS, PollPolicy
 from facewarp_async.policy.rate import Priority
+from facewarp_async.session import Sending
 from facewarp_async.transfer import ProgressCallback
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.wire import answers, requests
@@ -124,20 +125,18 @@ class ServiceCalls:
             kind, pairs=keys, detection_id=detection_id, hd=hd, order=self._pair_order
         )
 
-    async def create_task(
-        self, request: requests.ApiRequest, *, before_send: Callable[[], Awaitable[None]] | None = None
-    ) -> int:
+    async def create_task(self, request: requests.ApiRequest, *, sending: Sending | None = None) -> int:
         """Create a task from a request that was built for it, and return its id. Paid for.
 
         Args:
             request: From `facewarp_async.wire.requests`.
-            before_send: Awaited each time that the request is about to leave; it may raise to keep it back.
+            sending: Told when it leaves and when it is sure to have had no effect.
 
         Raises:
             InDoubtError: As `create_image_swap`.
         """
         return await self._connection.api.call(
-            request, answers.parse_created, priority=Priority.CREATE, before_send=before_send
+            request, answers.parse_created, priority=Priority.CREATE, sending=sending
         )
 
     async def get_task(self, task_id: int, kind: TaskKind | None = None) -> Task:
@@ -198,7 +197,7 @@ class ServiceCalls:
         """
 
         async def source_url(renew: bool) -> str:
-            return await self.access_url(result.key) if renew else result.url
+            return await self.access_url(result.key) if renew or not result.url else result.url
 
         target = Path(path)
         try:

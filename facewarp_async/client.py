@@ -34,7 +34,7 @@ from facewarp_async.models import (
 )
 from facewarp_async.policy.polling import PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
-from facewarp_async.swaps import JobRun, Slots, run_job
+from facewarp_async.swaps import JobRun, Resources, run_job
 
 Source = str | Path | Asset
 """A file of the user's, or an asset that is uploaded already."""
@@ -172,5 +172,6 @@ class FaceSwapClient(ServiceCalls):
         return result
 
     async def _run(self, job: Job, timeout_s: float | None) -> Result:
-        slots = Slots(uploads=anyio.Semaphore(1), tasks=anyio.Semaphore(1))  # one job waits for nobody
-        return await run_job(self, JobRun(job), slots, timeout_s=timeout_s)
+        free = anyio.Semaphore(1)  # one job waits for nobody
+        resources = Resources(self, self.shared_uploads, free, free, timeout_s)
+        return await run_job(resources, JobRun(job))

@@ -53,6 +53,7 @@ class Provider:
         requests_per_second: How many API calls a credential may make, 1 on the vendors' published
             plans; ``None``: no limit.
         pair_order: How the pairs of a multiple swap are read.
+        realm: What tells this provider's task ids from another's in a journal; the base URL if empty.
         typical_image_s: About how long an image task takes, in seconds; polling starts from it.
         typical_video_s: The same for a video task.
     """
@@ -61,6 +62,7 @@ class Provider:
     base_url: str = field(converter=_strip_slash, validator=_check_base_url)
     requests_per_second: float | None = field(default=1.0, kw_only=True)
     pair_order: PairOrder = field(default=PairOrder.TABLES, kw_only=True)
+    realm: str = field(default="", kw_only=True)
     typical_image_s: float = field(default=6.0, kw_only=True, validator=validators.gt(0))
     typical_video_s: float = field(default=90.0, kw_only=True, validator=validators.gt(0))
 

@@ -13,6 +13,9 @@
     │   └── FileTooLargeError       704
     ├── OutputError                 a result cannot be written
     │   └── DiskFullError
+    ├── JournalError                the journal of a batch cannot be read or written
+    │   ├── JournalInUseError       another process works with it
+    │   └── JournalCorruptError
     ├── ServiceError                the service answered with a code other than 200
     │   ├── BadRequestError         400
     │   ├── AuthenticationError     401
@@ -170,6 +173,20 @@ class DiskFullError(OutputError):
 
     recovery = Recovery.STOP_BATCH
     advice = "Free some space and run it again; what was paid for stays with the service for 7 days"
+
+
+class JournalError(FaceWarpError):
+    """The journal of a batch cannot be read or written; nothing more can be created safely."""
+
+    recovery = Recovery.STOP_BATCH
+
+
+class JournalInUseError(JournalError):
+    """Another process, or another pipeline of this one, works with the journal."""
+
+
+class JournalCorruptError(JournalError):
+    """The file is no journal, is damaged, or is of a later version of this package. It was not changed."""
 
 
 class ServiceError(FaceWarpError):

@@ -110,12 +110,13 @@ async def digest(path: Path) -> bytes:
     Raises:
         MissingFileError: It cannot be read.
     """
-    return await anyio.to_thread.run_sync(_digest, path)
-
-
-def _digest(path: Path) -> bytes:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return await anyio.to_thread.run_sync(digest_now, path)
     except OSError as error:
         raise MissingFileError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+def digest_now(path: Path) -> bytes:
+    """As `digest`, at once, and with the system's own errors."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()

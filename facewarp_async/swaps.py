@@ -1,39 +1,20 @@
-"""One job from its files to its result: check, upload, create, wait. The client runs one, the pipeline many."""
+"""One checked job to its result: upload, create, wait. The client runs one, the pipeline many."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import anyio
 from attrs import Factory, define, frozen
 
 from facewarp_async.calls import ServiceCalls
-from facewarp_async.errors import (
-    BatchStoppedError,
-    FaceWarpError,
-    NoFaceError,
-    Stage,
-    UnsupportedFormatError,
-    UploadRejectedError,
-)
-from facewarp_async.files import MediaFile, inspect
-from facewarp_async.models import (
-    Asset,
-    DetectFaces,
-    FaceDetection,
-    ImageSwap,
-    Job,
-    MediaType,
-    MultiFaceSwap,
-    Result,
-    TaskKind,
-    VideoSwap,
-)
+from facewarp_async.checking import CheckedJob, File, check_job, name_of
+from facewarp_async.errors import BatchStoppedError, FaceWarpError, NoFaceError, Stage, UploadRejectedError
+from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiFaceSwap, Result, TaskKind
+from facewarp_async.uploads import SharedUploads
 from facewarp_async.wire.requests import ApiRequest, build_detection_request, build_swap_request
-
-File = MediaFile | Asset
 
 
 @define
@@ -71,23 +52,82 @@ class JobRun:
         self.durations_s[self.stage] = self.durations_s.get(self.stage, 0.0) + now - self._since
         self._since = now
 
+    def explain(self, error: FaceWarpError) -> None:
+        """Tell an error which job it ended, where, and after which task."""
+        error.job = self.job
+        error.stage = error.stage or self.stage
+        if error.task_id is None:
+            error.task_id = self.task_id
+
+
+class TaskLog(Protocol):
+    """Remembers a job's tasks beyond the life of the process, so that none is paid for twice."""
+
+    def task_of(self, kind: TaskKind, /) -> int | None:
+        """Return the task of this kind that was created for the job, if one was.
+
+        Raises:
+            InDoubtError: One may have been created, and the user has not said to risk another.
+        """
+        ...
+
+    async def uploaded(self) -> None:
+        """The files are with the service."""
+        ...
+
+    async def intent(self, kind: TaskKind, /) -> None:
+        """A create is about to leave. Durable when this returns."""
+        ...
+
+    async def refused(self) -> None:
+        """The create surely had no effect."""
+        ...
+
+    async def created(self, kind: TaskKind, task_id: int, /) -> None:
+        """The task was created. Durable when this returns."""
+        ...
+
+
+class NoLog:
+    """A `TaskLog` that remembers nothing."""
+
+    def task_of(self, _kind: TaskKind, /) -> int | None:
+        """Know of no task."""
+
+    async def uploaded(self) -> None:
+        """Do nothing."""
+
+    async def intent(self, _kind: TaskKind, /) -> None:
+        """Do nothing."""
+
+    async def refused(self) -> None:
+        """Do nothing."""
+
+    async def created(self, _kind: TaskKind, _task_id: int, /) -> None:
+        """Do nothing."""
+
 
 @frozen
-class Slots:
-    """The limits that a job waits at: an upload holds no task slot, a waiting task no upload slot."""
+class Resources:
+    """What jobs share.
 
-    uploads: anyio.Semaphore
-    tasks: anyio.Semaphore
-
-
-async def run_job(calls: ServiceCalls, run: JobRun, slots: Slots, *, timeout_s: float | None = None) -> Result:
-    """Take a job to its result.
-
-    Args:
+    Attributes:
         calls: The service.
-        run: The job, and where its progress is noted.
-        slots: Where it waits for its turn.
-        timeout_s: How long to wait for each of its tasks; as `ServiceCalls.wait_for_task` says if ``None``.
+        uploads: What was uploaded.
+        upload_slots: The limit of uploads. An upload holds no task slot.
+        task_slots: The limit of tasks in flight. A waiting task holds no upload slot.
+        timeout_s: How long to wait for each task; as `ServiceCalls.wait_for_task` says if ``None``.
+    """
+
+    calls: ServiceCalls
+    uploads: SharedUploads
+    upload_slots: anyio.Semaphore
+    task_slots: anyio.Semaphore
+    timeout_s: float | None = None
+
+
+async def run_job(resources: Resources, run: JobRun) -> Result:
+    """Check a job and take it to its result, with nothing remembered.
 
     Cancelling leaves a task that was created with the service, its id in ``run.task_id``.
 
@@ -95,41 +135,35 @@ async def run_job(calls: ServiceCalls, run: JobRun, slots: Slots, *, timeout_s: 
         FaceWarpError: The job failed; the error knows the job, the stage and the task.
     """
     try:
-        return await _JobRunner(calls, run, slots, timeout_s).run(run.job)
+        run.enter(Stage.CHECK)
+        return await run_tasks(resources, run, await check_job(run.job), NoLog())
     except FaceWarpError as error:
-        error.job, error.stage = run.job, run.stage
-        if error.task_id is None:
-            error.task_id = run.task_id
+        run.explain(error)
         raise
 
 
-class _JobRunner:
-    def __init__(self, calls: ServiceCalls, run: JobRun, slots: Slots, timeout_s: float | None) -> None:
-        self._calls = calls
-        self._uploads = calls.shared_uploads
+async def run_tasks(resources: Resources, run: JobRun, checked: CheckedJob, log: TaskLog) -> Result:
+    """Take a checked job to its result. As `run_job`, but errors are left to the caller to explain."""
+    return await _JobTasks(resources, run, log).run(checked)
+
+
+class _JobTasks:
+    def __init__(self, resources: Resources, run: JobRun, log: TaskLog) -> None:
+        self._resources = resources
         self._run = run
-        self._slots = slots
-        self._timeout_s = timeout_s
+        self._log = log
 
-    async def run(self, job: Job) -> Result:
-        self._run.enter(Stage.CHECK)
-        match job:
-            case ImageSwap():
-                files = [await _image(job.media), await _face(job.face)]
-                return await self._swap(TaskKind.IMAGE_SWAP, files, hd=job.hd)
-            case VideoSwap():
-                files = [await _video(job.media), await _face(job.face)]
-                return await self._swap(TaskKind.VIDEO_SWAP, files, hd=job.hd)
-            case DetectFaces():
-                return await self._detect(await _any(job.media))
-            case MultiFaceSwap():
-                return await self._swap_faces(job)
+    async def run(self, checked: CheckedJob) -> Result:
+        job = self._run.job
+        if isinstance(job, MultiFaceSwap):
+            return await self._swap_faces(checked, job)
+        if isinstance(job, DetectFaces):
+            return await self._detect(checked.media)
 
-    async def _swap(self, kind: TaskKind, files: Sequence[File], *, hd: bool) -> Result:
         def build(media: Asset, face: Asset) -> ApiRequest:
-            return build_swap_request(kind, media_key=media.key, face_key=face.key, hd=hd)
+            return build_swap_request(checked.kind, media_key=media.key, face_key=face.key, hd=job.hd)
 
-        return await self._task(kind, files, build)
+        return await self._task(checked.kind, [checked.media, *checked.faces], build)
 
     async def _detect(self, media: File) -> FaceDetection:
         def build(asset: Asset) -> ApiRequest:
@@ -139,95 +173,87 @@ class _JobRunner:
         assert isinstance(detection, FaceDetection)
         return detection
 
-    async def _swap_faces(self, job: MultiFaceSwap) -> Result:
-        media = await _any(job.media)
-        new_faces = [await _face(face) for face in job.faces.values()]
-        detection = await self._detect(media)
-        missing = [index for index in job.faces if not 0 <= index < len(detection.faces)]
+    async def _swap_faces(self, checked: CheckedJob, job: MultiFaceSwap) -> Result:
+        detection = await self._detect(checked.media)
+        count = len(detection.faces)
+        missing = [index for index in job.faces if not 0 <= index < count]
         if missing:
-            raise NoFaceError(f"{_name(media)}: has {len(detection.faces)} faces, counted from 0, but no {missing[0]}")
+            raise NoFaceError(f"{name_of(checked.media)}: has {count} faces, counted from 0, but no {missing[0]}")
         old_faces = [detection.faces[index] for index in job.faces]
-        kind = TaskKind.MULTI_VIDEO_SWAP if _is_video(media) else TaskKind.MULTI_IMAGE_SWAP
 
         def build(*assets: Asset) -> ApiRequest:
             pairs = zip(old_faces, assets, strict=True)
-            return self._calls.build_multi_swap(kind, detection.task_id, pairs, hd=job.hd)
+            return self._resources.calls.build_multi_swap(checked.kind, detection.task_id, pairs, hd=job.hd)
 
-        return await self._task(kind, new_faces, build)
+        return await self._task(checked.kind, checked.faces, build)
 
     async def _task(self, kind: TaskKind, files: Sequence[File], build: Callable[..., ApiRequest]) -> Result:
-        """Upload what a task needs, create it and wait for it; upload once more where the service has lost a file."""
+        """Wait for a task, created now or in an earlier run."""
+        task_id = self._log.task_of(kind)
         uploaded_again = False
         while True:
-            self._run.enter(Stage.UPLOAD)
-            assets = [await self._asset(file) for file in files]
-            async with self._slots.tasks:
-                self._run.enter(Stage.CREATE)
-                try:
-                    await self._create(build(*assets))
-                except UploadRejectedError as error:
-                    if uploaded_again:
-                        raise
-                    uploaded_again = True
-                    self._forget(error, assets)
-                    continue
-                self._run.enter(Stage.WAIT)
-                assert self._run.task_id is not None
-                return await self._calls.wait_for_task(self._run.task_id, kind, timeout_s=self._timeout_s)
+            assets = [] if task_id is not None else await self._upload(files)
+            async with self._resources.task_slots:
+                if task_id is None:
+                    try:
+                        task_id = await self._create(kind, build(*assets))
+                    except UploadRejectedError as error:
+                        if uploaded_again:
+                            raise
+                        uploaded_again = True
+                        await self._forget(error, assets)
+                        continue
+                return await self._wait(task_id, kind)
 
-    async def _create(self, request: ApiRequest) -> None:
-        try:
-            self._run.task_id = await self._calls.create_task(request, before_send=self._before_send)
-        finally:
-            self._run.sending = False
+    async def _upload(self, files: Sequence[File]) -> list[Asset]:
+        self._run.enter(Stage.UPLOAD)
+        uploads, slots = self._resources.uploads, self._resources.upload_slots
+        assets = [file if isinstance(file, Asset) else await uploads.asset(file, slot=slots) for file in files]
+        await self._log.uploaded()
+        return assets
 
-    async def _before_send(self) -> None:
-        if self._run.stopped is not None:
-            raise BatchStoppedError(f"the batch was stopped: {self._run.stopped.message}")
-        self._run.sending = True
-
-    async def _asset(self, file: File) -> Asset:
-        return file if isinstance(file, Asset) else await self._uploads.asset(file, slot=self._slots.uploads)
-
-    def _forget(self, error: UploadRejectedError, assets: Sequence[Asset]) -> None:
+    async def _forget(self, error: UploadRejectedError, assets: Sequence[Asset]) -> None:
         """Forget the asset that the service names, or all of them where it names none."""
         named = [asset for asset in assets if asset.key in error.message]
         for asset in named or assets:
-            self._uploads.forget(asset)
+            await self._resources.uploads.forget(asset)
+
+    async def _create(self, kind: TaskKind, request: ApiRequest) -> int:
+        self._run.enter(Stage.CREATE)
+        sending = _Sending(self._run, self._log, kind)
+        try:
+            task_id = await self._resources.calls.create_task(request, sending=sending)
+            self._run.task_id = task_id
+            with anyio.CancelScope(shield=True):  # what was paid for is never forgotten
+                await self._log.created(kind, task_id)
+        finally:
+            self._run.sending = False
+        return task_id
+
+    async def _wait(self, task_id: int, kind: TaskKind) -> Result:
+        self._run.task_id = task_id
+        self._run.enter(Stage.WAIT)
+        return await self._resources.calls.wait_for_task(task_id, kind, timeout_s=self._resources.timeout_s)
 
 
-def _name(file: File) -> str:
-    return file.key if isinstance(file, Asset) else str(file.path)
+class _Sending:
+    """Follows one create on its way to the service."""
 
+    def __init__(self, run: JobRun, log: TaskLog, kind: TaskKind) -> None:
+        self._run = run
+        self._log = log
+        self._kind = kind
 
-def _is_video(file: File) -> bool:
-    if file.media_type is not None:
-        return file.media_type.is_video
-    assert isinstance(file, Asset)  # a key from elsewhere: its extension is all there is
-    extension = PurePosixPath(file.key).suffix.lower()
-    return any(media_type.is_video and media_type.extension == extension for media_type in MediaType)
+    async def leaves(self) -> None:
+        """Keep the request back where the batch was stopped; else write it down before it leaves."""
+        if self._run.stopped is not None:
+            raise BatchStoppedError(f"the batch was stopped: {self._run.stopped.message}")
+        await self._log.intent(self._kind)
+        self._run.sending = True
 
-
-async def _any(source: Path | Asset) -> File:
-    return source if isinstance(source, Asset) else await inspect(source)
-
-
-async def _image(source: Path | Asset) -> File:
-    file = await _any(source)
-    if _is_video(file):
-        raise UnsupportedFormatError(f"{_name(file)}: is a video; VideoSwap (swap_video) changes those")
-    return file
-
-
-async def _face(source: Path | Asset) -> File:
-    file = await _any(source)
-    if _is_video(file):
-        raise UnsupportedFormatError(f"{_name(file)}: is a video, expected a picture of the face to put in")
-    return file
-
-
-async def _video(source: Path | Asset) -> File:
-    file = await _any(source)
-    if isinstance(file, MediaFile) and not file.media_type.is_video and file.media_type is not MediaType.GIF:
-        raise UnsupportedFormatError(f"{_name(file)}: is a picture; ImageSwap (swap_image) changes those")
-    return file
+    async def refused(self) -> None:
+        """Take the intent back, if it was this sending's."""
+        if self._run.sending:
+            with anyio.CancelScope(shield=True):
+                await self._log.refused()
+            self._run.sending = False

@@ -6,7 +6,7 @@ import copy
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
 from attrs import define, field
@@ -52,15 +52,44 @@ class _Flight:
     error: FaceWarpError | None = None
 
 
+class AssetStore(Protocol):
+    """Where uploads are remembered beyond the life of the process."""
+
+    async def get(self, content: bytes, /) -> Asset | None:
+        """Return the asset of a content, if one is known that may still be with the service."""
+        ...
+
+    async def put(self, content: bytes, asset: Asset, /) -> None:
+        """Remember an upload."""
+        ...
+
+    async def drop(self, content: bytes, /) -> None:
+        """Forget an upload."""
+        ...
+
+
+class _NoStore:
+    async def get(self, _content: bytes, /) -> Asset | None:
+        return None
+
+    async def put(self, _content: bytes, _asset: Asset, /) -> None:
+        pass
+
+    async def drop(self, _content: bytes, /) -> None:
+        pass
+
+
 class SharedUploads:
     """Remembers what was uploaded, by content.
 
     Args:
         upload: Uploads one file.
+        store: Remembers uploads beyond the life of the process, where there is one.
     """
 
-    def __init__(self, upload: Callable[[MediaFile], Awaitable[Asset]]) -> None:
+    def __init__(self, upload: Callable[[MediaFile], Awaitable[Asset]], store: AssetStore | None = None) -> None:
         self._upload = upload
+        self._store = store or _NoStore()
         self._digests: _Latest[FileIdentity, bytes] = _Latest()
         self._assets: _Latest[bytes, Asset] = _Latest()
         self._contents: _Latest[str, bytes] = _Latest()
@@ -78,10 +107,12 @@ class SharedUploads:
         Raises:
             FaceWarpError: The upload failed; each caller that waited for it gets an error of its own.
         """
-        content = await self._content(file)
+        content = await self.content(file)
         while True:
             if (asset := self._assets.get(content)) is not None:
                 return asset
+            if (asset := await self._store.get(content)) is not None:
+                return self._remember(content, asset)
             flight = self._flights.get(content)
             if flight is None:
                 async with slot:
@@ -93,14 +124,20 @@ class SharedUploads:
             if flight.error is not None:
                 raise copy.copy(flight.error) from flight.error
 
-    def forget(self, asset: Asset) -> None:
+    async def forget(self, asset: Asset) -> None:
         """Take note that the service no longer has an asset, unless it was uploaded anew since."""
         content = self._contents.get(asset.key)
         if content is not None and self._assets.get(content) == asset:
             self._assets.drop(content)
+            await self._store.drop(content)
         self._contents.drop(asset.key)
 
-    async def _content(self, file: MediaFile) -> bytes:
+    async def content(self, file: MediaFile) -> bytes:
+        """Return what tells the file's content from others: its SHA-256.
+
+        Raises:
+            MissingFileError: It cannot be read.
+        """
         content = self._digests.get(file.identity)
         if content is None:
             content = await digest(file.path)
@@ -111,12 +148,16 @@ class SharedUploads:
         flight = self._flights[content] = _Flight()
         try:
             asset = await self._upload(file)
-            self._assets.put(content, asset)
-            self._contents.put(asset.key, content)
+            await self._store.put(content, asset)
+            return self._remember(content, asset)
         except FaceWarpError as error:
             flight.error = error
             raise
         finally:
             del self._flights[content]
             flight.landed.set()
+
+    def _remember(self, content: bytes, asset: Asset) -> Asset:
+        self._assets.put(content, asset)
+        self._contents.put(asset.key, content)
         return asset

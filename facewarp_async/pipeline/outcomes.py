@@ -20,12 +20,14 @@ class Completed:
         job: The job.
         result: What the service made.
         path: The file it was written to; ``None`` for a detection, or where the pipeline has no output folder.
+        resumed: Whether it was done in an earlier run, as the journal says; the result's URLs are empty then.
         durations_s: Seconds by stage, waiting for its turn included.
     """
 
     job: Job
     result: Result
     path: Path | None = None
+    resumed: bool = False
     durations_s: Mapping[Stage, float] = Factory(dict)
 
 

@@ -14,6 +14,7 @@ import anyio
 from anyio.abc import TaskGroup
 from attrs import define
 
+from facewarp_async.checking import check_job
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Limits
 from facewarp_async.errors import (
@@ -25,12 +26,15 @@ from facewarp_async.errors import (
     Recovery,
     Stage,
 )
+from facewarp_async.journal import InDoubtChoice, Journal
 from facewarp_async.models import Asset, FaceDetection, Job, Result
 from facewarp_async.pipeline.events import Event, JobEnded, StageBegun
+from facewarp_async.pipeline.memory import Memory
 from facewarp_async.pipeline.names import NameBook, target_path
 from facewarp_async.pipeline.outcomes import BatchReport, Completed, Failed, Outcome, Skipped
 from facewarp_async.pipeline.stream import Jobs, OutcomeStream
-from facewarp_async.swaps import JobRun, Slots, run_job
+from facewarp_async.swaps import JobRun, NoLog, Resources, run_tasks
+from facewarp_async.uploads import SharedUploads
 
 
 @define(eq=False)
@@ -51,6 +55,11 @@ class SwapPipeline:
         client: Makes the calls. It stays the caller's to close.
         limits: How much goes on at once in each stage.
         output_dir: Where results are written, each under its job's name; ``None``: results are not fetched.
+        journal: A file that remembers the batch: the same jobs with the same journal are gone on with where an earlier
+            run ended, however it did. One process at a time may use it. ``None``: nothing is remembered.
+        in_doubt: What to do about a job whose create was lost sight of in an earlier run, so that it may be paid for:
+            ``"hold"`` lets it fail with `InDoubtError`, ``"recreate"`` creates it, perhaps for the second time.
+        retry_failed: Whether jobs that the journal says have failed for good are tried again, and paid for again.
         on_event: Told of each step, from the event loop; it must not block.
     """
 
@@ -60,15 +69,33 @@ class SwapPipeline:
         *,
         limits: Limits | None = None,
         output_dir: str | Path | None = None,
+        journal: str | Path | None = None,
+        in_doubt: InDoubtChoice = "hold",
+        retry_failed: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
         self._client = client
         self._limits = limits or Limits()
         self._output_dir = None if output_dir is None else Path(output_dir)
         self._on_event = on_event
-        self._slots = Slots(
-            uploads=anyio.Semaphore(self._limits.uploads), tasks=anyio.Semaphore(self._limits.in_flight)
+        self._realm = client.provider.realm or client.provider.base_url
+        self._journal = None if journal is None else Journal(journal, realm=self._realm)
+        self._resources = Resources(
+            client,
+            client.shared_uploads if self._journal is None else SharedUploads(client.upload, self._journal),
+            anyio.Semaphore(self._limits.uploads),
+            anyio.Semaphore(self._limits.in_flight),
         )
+        self._memory = None
+        if self._journal is not None:
+            self._memory = Memory(
+                self._journal,
+                self._resources.uploads,
+                realm=self._realm,
+                output_dir=self._output_dir,
+                in_doubt=in_doubt,
+                retry_failed=retry_failed,
+            )
         self._downloads = anyio.Semaphore(self._limits.downloads)
         self._names = NameBook()
         self._active: set[_Active] = set()
@@ -81,8 +108,17 @@ class SwapPipeline:
         return self._stopped_by
 
     async def __aenter__(self) -> Self:
+        """Open the journal.
+
+        Raises:
+            JournalInUseError: Another process or pipeline works with it.
+            JournalCorruptError: It is no journal, damaged, or of a later version.
+            ConfigurationError: The pipeline was entered before.
+        """
         if self._tasks is not None:
             raise ConfigurationError("a pipeline is entered once: make a new one")
+        if self._journal is not None:
+            await self._journal.__aenter__()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         return self
@@ -93,7 +129,11 @@ class SwapPipeline:
         assert self._tasks is not None
         self._tasks.cancel_scope.cancel()
         # Not told of the block's own error, the group does not wrap it: it leaves the block as it was raised.
-        await self._tasks.__aexit__(None, None, None)
+        try:
+            await self._tasks.__aexit__(None, None, None)
+        finally:
+            if self._journal is not None:
+                await self._journal.__aexit__(kind, error, traceback)
 
     def stream(self, jobs: Jobs, *, ordered: bool = True) -> OutcomeStream:
         """Run jobs and give out what became of them.
@@ -147,8 +187,26 @@ class SwapPipeline:
             run.end()
         return outcome or _stopped(run, self._stopped_by)
 
-    async def _complete(self, run: JobRun, name: str) -> Completed:
-        result = await run_job(self._client, run, self._slots)
+    async def _complete(self, run: JobRun, name: str) -> Outcome:
+        run.enter(Stage.CHECK)
+        checked = await check_job(run.job)
+        if self._memory is None:
+            return await self._finish(run, name, await run_tasks(self._resources, run, checked, NoLog()))
+        log = await self._memory.recall(run.job, checked)
+        outcome = await self._memory.outcome(run, log, name)
+        if outcome is not None:
+            return outcome
+        try:
+            result = await run_tasks(self._resources, run, checked, log)
+        except FaceWarpError as error:
+            run.explain(error)
+            await self._memory.failed(log, error)
+            raise
+        completed = await self._finish(run, name, result)
+        await self._memory.done(log, completed)
+        return completed
+
+    async def _finish(self, run: JobRun, name: str, result: Result) -> Completed:
         path = await self._fetch(run, name, result)
         run.end()
         return Completed(job=run.job, result=result, path=path, durations_s=run.durations_s)
@@ -158,21 +216,20 @@ class SwapPipeline:
             return None
         run.enter(Stage.DOWNLOAD)
         target = target_path(self._output_dir, name, result)
-        try:
-            if _is_same_path(run.job.media, target):
-                raise OutputError(f"{target}: the result would replace the media", task_id=run.task_id)
-            async with self._downloads:
-                return await self._client.download(result, target)
-        except FaceWarpError as error:
-            error.job, error.stage = run.job, Stage.DOWNLOAD
-            raise
+        if _is_same_path(run.job.media, target):
+            raise OutputError(f"{target}: the result would replace the media")
+        async with self._downloads:
+            return await self._client.download(result, target)
 
     def _failed(self, run: JobRun, error: FaceWarpError) -> Outcome:
+        run.explain(error)
         if isinstance(error, BatchStoppedError):
             return _stopped(run, self._stopped_by)
         if error.recovery is Recovery.STOP_BATCH:
             self._stop(error)
-        return Failed(job=run.job, error=error, stage=run.stage, task_id=error.task_id, durations_s=run.durations_s)
+        return Failed(
+            job=run.job, error=error, stage=error.stage or run.stage, task_id=error.task_id, durations_s=run.durations_s
+        )
 
     def _stop(self, error: FaceWarpError) -> None:
         """Let no further task be created, and end what cannot succeed any more.

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 import random
 import time
-from collections.abc import Awaitable, Callable
-from typing import TypeVar
+from collections.abc import Callable
+from typing import Protocol, TypeVar
 
 import aiohttp
 import anyio
@@ -27,6 +27,18 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 _jitter = random.random
+
+
+class Sending(Protocol):
+    """Follows a request that must not be lost sight of."""
+
+    async def leaves(self) -> None:
+        """The request's turn has come, and it leaves when this returns; each time that it is sent. May raise instead."""
+        ...
+
+    async def refused(self) -> None:
+        """The request surely had no effect, or was never sent."""
+        ...
 
 
 class ApiSession:
@@ -62,7 +74,7 @@ class ApiSession:
         parse: Callable[[Answer], T],
         *,
         priority: Priority,
-        before_send: Callable[[], Awaitable[None]] | None = None,
+        sending: Sending | None = None,
     ) -> T:
         """Send a request, as often as that is safe, and return what its answer says.
 
@@ -70,8 +82,7 @@ class ApiSession:
             request: What to send.
             parse: Reads the answer, raising the error that it means.
             priority: Its place among the calls that wait.
-            before_send: Awaited each time that the request is about to leave, when its turn has come. It may raise to
-                keep the request back.
+            sending: Told when the request leaves and when it is sure to have had no effect.
 
         Raises:
             InDoubtError: It creates a task, and whether it did is not known. It was not sent again.
@@ -82,12 +93,16 @@ class ApiSession:
         while True:
             token = await self._tokens.get()  # outside the try: a failed token call leaves no create in doubt
             try:
-                return await self._send(request, parse, token=token, priority=priority, before_send=before_send)
+                return await self._send(request, parse, token=token, priority=priority, sending=sending)
             except AuthenticationError:
+                if sending is not None:
+                    await sending.refused()
                 if renewed or not await self._tokens.renew(token):
                     raise
                 renewed = True
             except FaceWarpError as error:
+                if sending is not None and not leaves_in_doubt(error):
+                    await sending.refused()
                 if not await self._wait_after(error, repetitions):
                     if request.creates_task and leaves_in_doubt(error):
                         raise _in_doubt(error) from error
@@ -123,11 +138,11 @@ class ApiSession:
         *,
         token: str | None,
         priority: Priority,
-        before_send: Callable[[], Awaitable[None]] | None = None,
+        sending: Sending | None = None,
     ) -> T:
         await self._pacer.acquire(priority)
-        if before_send is not None:
-            await before_send()
+        if sending is not None:
+            await sending.leaves()
         begun = time.monotonic()
         answer = await exchange(self._http, self._base_url, request, token=token, timeouts=self._timeouts)
         logger.debug(

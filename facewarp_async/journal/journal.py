@@ -1,0 +1,167 @@
+"""The journal: jobs and uploads, read and written through group commits."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import anyio.to_thread
+
+from facewarp_async.errors import FaceWarpError, InDoubtError, JournalError, Stage
+from facewarp_async.journal.commits import GroupCommits
+from facewarp_async.journal.record import COLUMNS, JobRecord, JobState
+from facewarp_async.journal.schema import prepare
+from facewarp_async.models import Asset, MediaType, Result, TaskKind
+
+InDoubtChoice = Literal["hold", "recreate"]
+
+ASSET_LIFE_S = 24 * 3600.0
+"""For how long an upload is believed to be with the service; its word (702) is what counts in the end."""
+
+_PUT_JOB = f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS.split(',')))})"  # noqa: S608
+_GET_JOB = f"SELECT {COLUMNS} FROM jobs WHERE key = ?"  # noqa: S608 - a constant of this package
+_ALL_JOBS = f"SELECT {COLUMNS} FROM jobs"  # noqa: S608 - the same
+
+
+class Journal:
+    """A batch's memory in one SQLite file, for one process at a time.
+
+    Every coroutine that writes returns when its change is durable; cancelling it does not take the change back.
+
+    Args:
+        path: The file; made if it is missing, with its folder.
+        realm: Whose task ids and keys these are: one file may know several providers.
+    """
+
+    def __init__(self, path: str | Path, *, realm: str) -> None:
+        self._path = Path(path)
+        self._realm = realm
+        self._commits = GroupCommits(self._path, partial(prepare, path=self._path))
+
+    async def __aenter__(self) -> Self:
+        """Open the file.
+
+        Raises:
+            JournalInUseError: Another process or pipeline works with it.
+            JournalCorruptError: It is no journal, damaged, or of a later version. It was not changed.
+            JournalError: It cannot be opened.
+        """
+        try:
+            await anyio.to_thread.run_sync(partial(self._path.parent.mkdir, parents=True, exist_ok=True))
+        except OSError as error:
+            raise JournalError(f"{self._path}: the journal's folder cannot be made: {error.strerror}") from error
+        await self._commits.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """Commit what was given and close."""
+        await self._commits.close()
+
+    async def recall(self, key: bytes, kind: TaskKind, media: str) -> JobRecord:
+        """Return what is known of a job; a new record where nothing is, written down with its first change."""
+        rows = await self._commits.execute(_GET_JOB, (key,))
+        return JobRecord.from_row(rows[0]) if rows else JobRecord(key=key, kind=kind, media=media)
+
+    async def write(self, record: JobRecord) -> None:
+        """Write a record down.
+
+        Raises:
+            JournalError: It could not be committed.
+        """
+        await self._commits.execute(_PUT_JOB, record.to_row())
+
+    async def records(self) -> list[JobRecord]:
+        """Return all records."""
+        return [JobRecord.from_row(row) for row in await self._commits.execute(_ALL_JOBS)]
+
+    async def get(self, content: bytes) -> Asset | None:
+        """Return the asset of a content that was uploaded lately."""
+        rows = await self._commits.execute(
+            "SELECT key, media_type FROM assets WHERE content = ? AND realm = ? AND uploaded_at > ?",
+            (content, self._realm, time.time() - ASSET_LIFE_S),
+        )
+        if not rows:
+            return None
+        key, media_type = rows[0]
+        return Asset(key, media_type=None if media_type is None else MediaType[media_type])
+
+    async def put(self, content: bytes, asset: Asset) -> None:
+        """Remember an upload."""
+        media_type = None if asset.media_type is None else asset.media_type.name
+        await self._commits.execute(
+            "INSERT OR REPLACE INTO assets (content, realm, key, media_type, uploaded_at) VALUES (?, ?, ?, ?, ?)",
+            (content, self._realm, asset.key, media_type, time.time()),
+        )
+
+    async def drop(self, content: bytes) -> None:
+        """Forget an upload."""
+        await self._commits.execute("DELETE FROM assets WHERE content = ? AND realm = ?", (content, self._realm))
+
+
+class JournalLog:
+    """Writes one job's way into the journal; a `TaskLog`.
+
+    Args:
+        journal: The journal.
+        record: The job's record; changed as the job goes on.
+        in_doubt: What to do about a create of an earlier run whose answer was lost.
+    """
+
+    def __init__(self, journal: Journal, record: JobRecord, *, in_doubt: InDoubtChoice) -> None:
+        self._journal = journal
+        self.record = record
+        self._in_doubt = in_doubt
+
+    def task_of(self, kind: TaskKind) -> int | None:
+        """Return the task of this kind that was created for the job, if one was.
+
+        Raises:
+            InDoubtError: One may have been created in an earlier run, and the user has not said to risk another.
+        """
+        if self.record.pending is kind and self._in_doubt == "hold":
+            raise InDoubtError(
+                "a task may or may not have been created in an earlier run, which ended at that moment",
+                stage=Stage.CREATE,
+            )
+        return self.record.tasks.get(kind)
+
+    async def uploaded(self) -> None:
+        """Write down that the files are with the service."""
+        if self.record.state is JobState.NEW:
+            self.record.state = JobState.UPLOADED
+            await self._journal.write(self.record)
+
+    async def intent(self, kind: TaskKind) -> None:
+        """Write down that a create is about to leave."""
+        self.record.state, self.record.pending = JobState.INTENT, kind
+        await self._journal.write(self.record)
+
+    async def refused(self) -> None:
+        """Take the intent back."""
+        if self.record.pending is not None:
+            self.record.pending = None
+            self.record.state = JobState.CREATED if self.record.tasks else JobState.UPLOADED
+            await self._journal.write(self.record)
+
+    async def created(self, kind: TaskKind, task_id: int) -> None:
+        """Write down that a task was created."""
+        self.record.pending = None
+        self.record.tasks[kind] = task_id
+        self.record.state = JobState.CREATED
+        await self._journal.write(self.record)
+
+    async def done(self, result: Result, *, path: str | None, size: int | None, digest: bytes | None) -> None:
+        """Write down that the job is done, and what its file is known by."""
+        self.record.state, self.record.result = JobState.DONE, result
+        self.record.path, self.record.size, self.record.digest = path, size, digest
+        await self._journal.write(self.record)
+
+    async def failed(self, error: FaceWarpError) -> None:
+        """Write down that the job has failed for good."""
+        self.record.state, self.record.error = JobState.FAILED, error
+        await self._journal.write(self.record)

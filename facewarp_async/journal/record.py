@@ -1,0 +1,113 @@
+"""What the journal knows of one job, as values; pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Iterable, Sequence
+from enum import StrEnum
+from typing import Any
+
+from attrs import define, field
+
+from facewarp_async.errors import FaceWarpError
+from facewarp_async.journal.codec import decode_error, decode_result, encode_error, encode_result
+from facewarp_async.models import Result, TaskKind
+
+COLUMNS = "key, state, kind, media, pending, tasks, path, size, digest, result, error, updated_at"
+
+
+class JobState(StrEnum):
+    """How far a job is. Each state is durable before what follows it is begun."""
+
+    NEW = "new"
+    UPLOADED = "uploaded"
+    INTENT = "intent"
+    """A create may have left: until its answer is known the job is in doubt."""
+    CREATED = "created"
+    DONE = "done"
+    FAILED = "failed"
+
+
+def job_key(realm: str, kind: TaskKind, contents: Iterable[bytes], options: Sequence[Any], occurrence: int) -> bytes:
+    """Return what a job is known by again: its files' contents and its options, not their names or its place.
+
+    Args:
+        realm: The provider's.
+        kind: What its last task makes.
+        contents: What tells the contents of its files: the media's first, then the faces'.
+        options: What else changes the result.
+        occurrence: How many jobs before it in the batch were the same.
+    """
+    text = json.dumps([realm, kind, [content.hex() for content in contents], list(options), occurrence])
+    return hashlib.sha256(text.encode()).digest()
+
+
+@define
+class JobRecord:
+    """A row of the journal.
+
+    Attributes:
+        key: From `job_key`.
+        kind: What its last task makes.
+        media: What to call it in a message.
+        state: How far it is.
+        pending: The task whose create may have left, in state ``intent``.
+        tasks: The tasks that were created, by kind.
+        path: The result's file below the output folder.
+        size: Its length in bytes; with `digest`, its SHA-256, it tells whether it is whole.
+        result: What was made, without URLs.
+        error: Why it failed for good.
+    """
+
+    key: bytes
+    kind: TaskKind
+    media: str
+    state: JobState = JobState.NEW
+    pending: TaskKind | None = None
+    tasks: dict[TaskKind, int] = field(factory=dict)
+    path: str | None = None
+    size: int | None = None
+    digest: bytes | None = None
+    result: Result | None = None
+    error: FaceWarpError | None = None
+
+    def restart(self) -> None:
+        """Forget what became of it: its tasks will be created anew."""
+        self.state, self.pending, self.error, self.tasks = JobState.NEW, None, None, {}
+
+    def to_row(self, now: Callable[[], float] = time.time) -> tuple[Any, ...]:
+        """Return the values of `COLUMNS`."""
+        return (
+            self.key,
+            self.state,
+            self.kind,
+            self.media,
+            self.pending,
+            json.dumps(self.tasks),
+            self.path,
+            self.size,
+            self.digest,
+            None if self.result is None else encode_result(self.result),
+            None if self.error is None else encode_error(self.error),
+            now(),
+        )
+
+    @classmethod
+    def from_row(cls, row: Sequence[Any]) -> JobRecord:
+        """Read the values of `COLUMNS`."""
+        key, state, kind, media, pending, tasks, path, size, digest, result, error, _updated_at = row
+        return cls(
+            key=key,
+            kind=TaskKind(kind),
+            media=media,
+            state=JobState(state),
+            pending=None if pending is None else TaskKind(pending),
+            tasks={TaskKind(name): task_id for name, task_id in json.loads(tasks).items()},
+            path=path,
+            size=size,
+            digest=digest,
+            result=None if result is None else decode_result(result),
+            error=None if error is None else decode_error(error),
+        )

@@ -1,0 +1,158 @@
+"""What a pipeline remembers of earlier runs, and what that makes of a job."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import anyio.to_thread
+
+from facewarp_async.checking import CheckedJob, File, name_of
+from facewarp_async.errors import (
+    BadRequestError,
+    FaceWarpError,
+    InputError,
+    OutputError,
+    Stage,
+    TaskFailedError,
+    UploadRejectedError,
+)
+from facewarp_async.files import digest_now
+from facewarp_async.journal import InDoubtChoice, JobState, Journal, JournalLog, job_key
+from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiFaceSwap
+from facewarp_async.pipeline.names import target_path
+from facewarp_async.pipeline.outcomes import Completed, Failed, Outcome
+from facewarp_async.swaps import JobRun
+from facewarp_async.uploads import SharedUploads
+
+_FOR_GOOD = (TaskFailedError, BadRequestError, InputError, UploadRejectedError)
+"""Errors that a repetition would meet again; all others leave the job to be gone on with in the next run."""
+
+
+class Memory:
+    """Finds jobs in a journal and writes down what became of them.
+
+    Args:
+        journal: The journal, open.
+        uploads: Knows the contents of files.
+        realm: The provider's.
+        output_dir: Where results lie.
+        in_doubt: What to do about a create whose answer was lost in an earlier run.
+        retry_failed: Whether jobs that failed for good are tried again, and paid for again.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        uploads: SharedUploads,
+        *,
+        realm: str,
+        output_dir: Path | None,
+        in_doubt: InDoubtChoice,
+        retry_failed: bool,
+    ) -> None:
+        self._journal = journal
+        self._uploads = uploads
+        self._realm = realm
+        self._output_dir = output_dir
+        self._in_doubt: InDoubtChoice = in_doubt
+        self._retry_failed = retry_failed
+        self._occurrences: Counter[bytes] = Counter()
+
+    async def recall(self, job: Job, checked: CheckedJob) -> JournalLog:
+        """Return the job's log, empty where the journal does not know the job."""
+        contents = [await self._content(file) for file in (checked.media, *checked.faces)]
+        first_key = job_key(self._realm, checked.kind, contents, _options(job), 0)
+        mark = first_key[:8]
+        occurrence = self._occurrences[mark]
+        self._occurrences[mark] += 1
+        key = first_key
+        if occurrence:
+            key = job_key(self._realm, checked.kind, contents, _options(job), occurrence)
+        record = await self._journal.recall(key, checked.kind, name_of(checked.media))
+        return JournalLog(self._journal, record, in_doubt=self._in_doubt)
+
+    async def _content(self, file: File) -> bytes:
+        return file.key.encode() if isinstance(file, Asset) else await self._uploads.content(file)
+
+    async def outcome(self, run: JobRun, log: JournalLog, name: str) -> Outcome | None:
+        """Return what became of the job in an earlier run; ``None`` where there is something left to do."""
+        record = log.record
+        if record.state is JobState.FAILED:
+            if self._retry_failed or record.error is None:
+                record.restart()
+                return None
+            error = record.error
+            run.explain(error)
+            return Failed(job=run.job, error=error, stage=error.stage or Stage.WAIT, task_id=error.task_id)
+        if record.state is not JobState.DONE or record.result is None:
+            return None
+        if self._output_dir is None or isinstance(record.result, FaceDetection):
+            return Completed(job=run.job, result=record.result, resumed=True)
+        target = target_path(self._output_dir, name, record.result)
+        if record.path is None or not await self._restore(self._output_dir / record.path, target, log):
+            return None
+        return Completed(job=run.job, result=record.result, path=target, resumed=True)
+
+    async def _restore(self, kept: Path, target: Path, log: JournalLog) -> bool:
+        """See that the result is whole and where it belongs: a file that was renamed has its result copied."""
+        record = log.record
+        restored = await anyio.to_thread.run_sync(_restore, kept, target, record.size, record.digest)
+        if restored and kept != target and record.result is not None:
+            await log.done(record.result, path=self._below(target), size=record.size, digest=record.digest)
+        return restored
+
+    async def done(self, log: JournalLog, completed: Completed) -> None:
+        """Write down that a job is done."""
+        path = completed.path
+        if path is None:
+            await log.done(completed.result, path=None, size=None, digest=None)
+            return
+        size, digest = await anyio.to_thread.run_sync(_measure, path)
+        await log.done(completed.result, path=self._below(path), size=size, digest=digest)
+
+    async def failed(self, log: JournalLog, error: FaceWarpError) -> None:
+        """Write down that a job has failed, where that is for good."""
+        if isinstance(error, _FOR_GOOD):
+            await log.failed(error)
+
+    def _below(self, path: Path) -> str:
+        assert self._output_dir is not None
+        return path.relative_to(self._output_dir).as_posix()
+
+
+def _options(job: Job) -> list[Any]:
+    match job:
+        case MultiFaceSwap():
+            return [job.hd, list(job.faces)]
+        case DetectFaces():
+            return []
+        case _:
+            return [job.hd]
+
+
+def _measure(path: Path) -> tuple[int, bytes]:
+    try:
+        return path.stat().st_size, digest_now(path)
+    except OSError as error:
+        raise OutputError(f"{path}: was written and cannot be read: {error.strerror}") from error
+
+
+def _restore(kept: Path, target: Path, size: int | None, digest: bytes | None) -> bool:
+    try:
+        if kept.stat().st_size != size:
+            return False
+        if kept == target:
+            return digest_now(kept) == digest
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part = target.with_name(f"{target.name}.part")
+        shutil.copyfile(kept, part)
+        if digest_now(part) != digest:
+            part.unlink()
+            return False
+        part.replace(target)
+    except OSError:  # whatever is wrong with the kept file, the result can be fetched again
+        return False
+    return True
