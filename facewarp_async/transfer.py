@@ -5,6 +5,7 @@ The URL goes on the wire byte for byte, and nothing of the API's session goes wi
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import errno
 import logging
@@ -13,11 +14,12 @@ import random
 import re
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 from urllib.parse import urlsplit
 
-import aiofiles
+import aiofiles.threadpool
 import aiohttp
 import anyio
 import anyio.to_thread
@@ -116,7 +118,7 @@ class FilePayload(aiohttp.Payload):
 
     async def _open(self) -> Any:
         try:
-            return await aiofiles.open(self._file.path, "rb", buffering=0)
+            return await _open(self._file.path, "rb")
         except OSError as error:
             raise FileChangedError(f"{self._file.path}: can no longer be read: {error.strerror}") from error
 
@@ -285,7 +287,7 @@ class _Partial:
         """Append an answer's body, and check that it is whole."""
         total = self._begin(response)
         buffer = bytearray()
-        file = await aiofiles.open(self.path, "r+b" if self.length else "wb", buffering=0)
+        file = await _open(self.path, "r+b" if self.length else "wb")
         try:
             await file.seek(self.length)
             async for chunk in response.content.iter_any():
@@ -325,6 +327,21 @@ class _Partial:
 
 
 _jitter = random.random
+
+
+async def _open(path: Path, mode: str) -> Any:
+    """Open a file without a buffer of its own; one that a cancelled caller no longer wants is closed."""
+    opening = asyncio.get_running_loop().run_in_executor(None, partial(open, path, mode, buffering=0))
+    try:
+        return aiofiles.threadpool.wrap(await asyncio.shield(opening))
+    except asyncio.CancelledError:
+        opening.add_done_callback(_close_unwanted)
+        raise
+
+
+def _close_unwanted(opening: asyncio.Future[Any]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
 
 
 def _publish(part: Path, target: Path) -> None:
