@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import aiohttp
+import anyio
 
 from facewarp_async.config import Credentials, Provider, Timeouts
 from facewarp_async.errors import ConfigurationError
@@ -99,5 +100,6 @@ class Connection:
     async def close(self) -> None:
         """Close what was opened here. May be called twice, and on a client that was never used."""
         self._closed = True
-        while self._own:
-            await self._own.pop().close()
+        with anyio.CancelScope(shield=True):  # a cancelled user leaves no session open either
+            while self._own:
+                await self._own.pop().close()
