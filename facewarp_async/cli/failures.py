@@ -12,6 +12,7 @@ from facewarp_async.errors import (
     OutputError,
     RateLimitedError,
     Recovery,
+    UploadRejectedError,
 )
 from facewarp_async.pipeline import Failed
 
@@ -19,6 +20,7 @@ _NEXT: list[tuple[type[FaceWarpError], str]] = [
     (NoFaceError, "Use pictures in which the face is upright, uncovered and not too small"),
     (MediaPolicyError, "Leave this file out: the service would refuse it again"),
     (FacePolicyError, "Use another face: the service would refuse this one again"),
+    (UploadRejectedError, "Check that the file opens in a viewer, then run it again"),
     (InputError, "Repair the file or leave it out"),
     (OutputError, "Free the place or choose another --out, and run it again"),
     (RateLimitedError, "Run it again with a lower --rps"),
@@ -52,6 +54,6 @@ def _next_step(error: FaceWarpError) -> str:
     for kind, step in _NEXT:
         if isinstance(error, kind):
             return step
-    if error.recovery in {Recovery.REPEAT, Recovery.UPLOAD_AGAIN}:
+    if error.recovery is Recovery.REPEAT:
         return "Run it again later"
     return "Leave it out, or run it again"

@@ -14,8 +14,11 @@ from attrs import frozen
 from facewarp_async.models import ImageSwap, MultiFaceSwap
 
 Pixels = npt.NDArray[Any]
+Edges = tuple[int, int, int, int]
+"""Left, upper, right and lower edge, in pixels of a portrait."""
 
 _PORTRAITS = {"collins": "collins.png", "hopper": "hopper.jpg"}
+_HEADS = {"collins": (110, 0, 350, 260), "hopper": (90, 0, 440, 400)}
 _OTHER = {"collins": "hopper", "hopper": "collins"}
 _SHUTTLE = (345, 20, 505, 280)
 _BROKEN_BYTES = 3000
@@ -28,7 +31,7 @@ class Photo:
     Attributes:
         name: The file's name; its extension is its format.
         person: Whose portrait.
-        crop: Left, upper, right and lower edge, in pixels of the portrait.
+        crop: What of the portrait is on it.
         scale: How much larger it gets.
         flip: Whether left and right change places.
         turn: Degrees against the clock.
@@ -39,7 +42,7 @@ class Photo:
 
     name: str
     person: str
-    crop: tuple[int, int, int, int]
+    crop: Edges
     scale: float = 1.0
     flip: bool = False
     turn: float = 0.0
@@ -57,7 +60,7 @@ _PHOTOS = [
     Photo(name="06-mirrored.jpg", person="collins", crop=(60, 0, 400, 360), scale=1.5, flip=True),
     Photo(name="07-evening.jpg", person="hopper", crop=(60, 0, 470, 460), gain=0.6, tint=(0.8, 0.95, 1.1)),
     Photo(name="08-evening.jpg", person="collins", crop=(100, 0, 380, 330), scale=1.6, gain=0.6, tint=(0.8, 0.95, 1.1)),
-    Photo(name="09-bright.jpg", person="hopper", crop=(90, 0, 440, 420), gain=1.25),
+    Photo(name="09-bright.jpg", person="hopper", crop=(90, 0, 440, 420), gain=1.15),
     Photo(name="10-bright.png", person="collins", crop=(90, 0, 370, 300), scale=1.5, gain=1.2),
     Photo(name="11-grey.jpg", person="hopper", crop=(20, 0, 490, 560), grey=True),
     Photo(name="12-grey.png", person="collins", crop=(20, 0, 420, 450), scale=1.3, grey=True),
@@ -65,8 +68,9 @@ _PHOTOS = [
     Photo(name="14-tilted.jpg", person="collins", crop=(0, 0, 512, 512), scale=1.5, turn=-10),
     Photo(name="15-small.jpg", person="hopper", crop=(60, 0, 460, 480), scale=0.5),
     Photo(name="16-large.jpg", person="collins", crop=(70, 0, 390, 400), scale=3.0),
+    Photo(name="17-warm.jpg", person="hopper", crop=(70, 0, 460, 450), flip=True, tint=(0.78, 0.97, 1.06)),
 ]
-_GROUP, _NO_FACE, _BROKEN = "17-both.jpg", "18-no-face.jpg", "19-broken.jpg"
+_GROUP, _NO_FACE, _BROKEN = "18-both.jpg", "19-no-face.jpg", "20-broken.jpg"
 
 
 @frozen(kw_only=True)
@@ -87,8 +91,8 @@ class SampleSwap:
     def job(self) -> ImageSwap | MultiFaceSwap:
         """The job, whose result is called like the photo."""
         if len(self.faces) == 1:
-            return ImageSwap(self.photo, self.faces[0], name=self.photo.stem)
-        return MultiFaceSwap(media=self.photo, faces=dict(enumerate(self.faces)), name=self.photo.stem)
+            return ImageSwap(self.photo, self.faces[0], hd=True, name=self.photo.stem)
+        return MultiFaceSwap(media=self.photo, faces=dict(enumerate(self.faces)), hd=True, name=self.photo.stem)
 
 
 @frozen
@@ -108,7 +112,10 @@ def make_samples(folder: Path) -> Samples:
     """
     photos = folder / "photos"
     photos.mkdir(parents=True, exist_ok=True)
-    faces, portraits = _unpack_portraits(folder)
+    portraits = {person: _portrait(name) for person, name in _PORTRAITS.items()}
+    faces = {person: folder / f"face-{person}.png" for person in portraits}
+    for person, path in faces.items():
+        _write(path, _cut(portraits[person], _HEADS[person]))
     swaps = []
     for photo in _PHOTOS:
         _write(photos / photo.name, _picture(photo, portraits[photo.person]))
@@ -116,8 +123,7 @@ def make_samples(folder: Path) -> Samples:
     _write(photos / _GROUP, _group(portraits["collins"], portraits["hopper"]))
     # Each of the two gets the other's.
     swaps.append(SampleSwap(photo=photos / _GROUP, faces=(faces["hopper"], faces["collins"])))
-    left, upper, right, lower = _SHUTTLE
-    _write(photos / _NO_FACE, portraits["collins"][upper:lower, left:right])
+    _write(photos / _NO_FACE, _cut(portraits["collins"], _SHUTTLE))
     whole = (photos / _PHOTOS[0].name).read_bytes()
     (photos / _BROKEN).write_bytes(whole[:_BROKEN_BYTES])
     swaps += [
@@ -126,15 +132,16 @@ def make_samples(folder: Path) -> Samples:
     return Samples(tuple(swaps))
 
 
-def _unpack_portraits(folder: Path) -> tuple[dict[str, Path], dict[str, Pixels]]:
-    """Copy the portraits beside the photos; return the files and the pictures by person."""
-    paths, pictures = {}, {}
-    for person, name in _PORTRAITS.items():
-        data = (files("facewarp_async.engine") / "data" / "portraits" / name).read_bytes()
-        paths[person] = folder / f"face-{name}"
-        paths[person].write_bytes(data)
-        pictures[person] = _decoded(data)
-    return paths, pictures
+def _portrait(name: str) -> Pixels:
+    data = (files("facewarp_async.engine") / "data" / "portraits" / name).read_bytes()
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+    assert image is not None
+    return image
+
+
+def _cut(image: Pixels, edges: Edges) -> Pixels:
+    left, upper, right, lower = edges
+    return image[upper:lower, left:right]
 
 
 def _picture(photo: Photo, portrait: Pixels) -> Pixels:
@@ -142,8 +149,7 @@ def _picture(photo: Photo, portrait: Pixels) -> Pixels:
     if photo.turn:
         turned = cv2.getRotationMatrix2D((width / 2, height / 2.5), photo.turn, 1.0)
         portrait = cv2.warpAffine(portrait, turned, (width, height), borderMode=cv2.BORDER_REFLECT)
-    left, upper, right, lower = photo.crop
-    image: Pixels = portrait[upper:lower, left:right]
+    image = _cut(portrait, photo.crop)
     if photo.scale != 1:
         way = cv2.INTER_CUBIC if photo.scale > 1 else cv2.INTER_AREA
         image = cv2.resize(image, None, fx=photo.scale, fy=photo.scale, interpolation=way)
@@ -157,15 +163,8 @@ def _picture(photo: Photo, portrait: Pixels) -> Pixels:
 
 def _group(collins: Pixels, hopper: Pixels) -> Pixels:
     """Put the two side by side, at about the same size of their heads."""
-    left = cv2.resize(collins[0:300, 90:390], (600, 600), interpolation=cv2.INTER_CUBIC)
-    right = cv2.resize(hopper[0:440, 40:480], (600, 600), interpolation=cv2.INTER_CUBIC)
-    return np.ascontiguousarray(np.hstack([left, right]))
-
-
-def _decoded(data: bytes) -> Pixels:
-    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-    assert image is not None
-    return image
+    halves = [_cut(collins, (125, 0, 325, 270)), _cut(hopper, (110, 0, 430, 432))]
+    return np.hstack([cv2.resize(half, (480, 648), interpolation=cv2.INTER_CUBIC) for half in halves])
 
 
 def _write(path: Path, image: Pixels) -> None:

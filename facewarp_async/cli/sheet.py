@@ -20,7 +20,7 @@ _TITLE = 24
 _ROWS_ACROSS = 3
 _PAPER = 250
 _INK = (70, 70, 70)
-_QUALITY = 84
+_QUALITY = 76
 _HEADINGS = ("face", "before", "after")
 
 
