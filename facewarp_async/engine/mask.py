@@ -24,6 +24,7 @@ from facewarp_async.engine.warp import SHIFT
 _FEATHER = 0.06  # of the face's size
 _MIN_FEATHER = 1.5
 _MOUTH_BLUR = 0.006
+_LIP_RIM = 0.008
 # Features that are no skin, and how much larger than their points they are cut out.
 _FEATURES = ((LEFT_EYE, 1.5), (RIGHT_EYE, 1.5), (LEFT_BROW, 1.2), (RIGHT_BROW, 1.2), (OUTER_LIPS, 1.15))
 
@@ -116,11 +117,17 @@ def _close_border(hard: Pixels, edges: Edges) -> None:
     hard[-1] = hard[-2] if edges.bottom else 0
 
 
-def keep_mouth(face: Face, source_gap: float, *, shape: tuple[int, int], size: float) -> Floats | None:
+def keep_mouth(face: Face, painted: Floats, *, source_gap: float, shape: tuple[int, int]) -> Floats | None:
     """Say where the medium's mouth stays because the new face has nothing to show there.
 
     That is so when it is open and the new face's is shut, and the other way round, where a strip of squeezed teeth
     would show between closed lips.
+
+    Args:
+        face: The face in the crop.
+        painted: (468, 3) float32, the mesh as it will be painted.
+        source_gap: The opening of the new face's mouth.
+        shape: Height and width of the crop.
 
     Returns:
         (h, w) float32, 0 in the mouth to 1 outside, or None where the new mouth is painted.
@@ -132,6 +139,11 @@ def keep_mouth(face: Face, source_gap: float, *, shape: tuple[int, int], size: f
     if keep <= 0:
         return None
     opening = np.zeros(shape, np.uint8)
-    draw_polygon(opening, face.mesh[INNER_LIPS], 255)
-    blurred = cv2.GaussianBlur(as_floats(opening), (0, 0), max(0.8, size * _MOUTH_BLUR))
+    width = max(1, round(face.size * _LIP_RIM))
+    # Where the painted lips part is not quite where the medium's do: neither may show what is squeezed between them.
+    for mesh in (face.mesh, painted):
+        draw_polygon(opening, mesh[INNER_LIPS], 255)
+        corners = np.round(mesh[INNER_LIPS, :2] * (1 << SHIFT)).astype(np.int32)
+        cv2.polylines(opening, [corners], True, (255,), width, cv2.LINE_AA, SHIFT)
+    blurred = cv2.GaussianBlur(as_floats(opening), (0, 0), max(0.8, face.size * _MOUTH_BLUR))
     return as_floats(1 - keep / 255 * as_floats(blurred))

@@ -146,7 +146,7 @@ def _paint(
         size=size,
         forehead=_forehead(crop, face, source),
         edges=edges,
-        mouth=keep_mouth(face, source.face.mouth_gap, shape=shape, size=size),
+        mouth=keep_mouth(face, mesh, source_gap=source.face.mouth_gap, shape=shape),
     )
     relit = relight(warped, measure_light(warped, crop, mask, size))
     if quality.is_fine:

@@ -8,11 +8,22 @@ import numpy.typing as npt
 from attrs import frozen
 
 from facewarp_async.engine.arrays import Floats, Pixels, as_pixels
-from facewarp_async.engine.topology import TRIANGLES
+from facewarp_async.engine.topology import MEAN, TRIANGLES
 
 # Sub-pixel bits of OpenCV's polygon functions.
 SHIFT = 4
-_FLAT = 1e-3
+# Lower triangles, in pixels, are left to their neighbours: stretched over a whole pixel they would show far-off ones.
+_LEAST_HEIGHT = 0.5
+
+
+def _facing(corners: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Twice the signed area of triangles, (n, 3, 2) in, (n,) out."""
+    across, down = corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]
+    return np.asarray(across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0])
+
+
+_FRONT = np.sign(_facing(MEAN[TRIANGLES, :2].astype(np.float64)))
+"""The sign of each triangle's area where it faces the viewer."""
 
 
 @frozen(kw_only=True, eq=False)
@@ -38,11 +49,12 @@ def map_mesh(target: Floats, source: Floats, shape: tuple[int, int]) -> WarpMap:
     """Map a picture of `shape` (height, width) that shows `target` back to the one that shows `source`.
 
     Both meshes are (468, 3) float32 in pixels of their pictures. Where triangles lie over each other, as on a turned
-    head, the nearest one is seen.
+    head, the nearest one is seen; those that face away are not.
     """
     corners, origins = target[TRIANGLES, :2].astype(np.float64), source[TRIANGLES, :2].astype(np.float64)
     edges = corners[:, 1:] - corners[:, :1]
-    solid = np.abs(np.linalg.det(edges)) > _FLAT
+    longest = np.linalg.norm(corners - np.roll(corners, 1, axis=1), axis=2).max(1)
+    solid = _facing(corners) * _FRONT > np.maximum(longest, 1e-3) * _LEAST_HEIGHT
     labels = np.full(shape, len(TRIANGLES), np.int32)
     outlines = np.round(corners * (1 << SHIFT)).astype(np.int32)
     for number in np.argsort(-target[TRIANGLES, 2].mean(1)):  # far ones first

@@ -175,7 +175,8 @@ def mouth_open(gap: float) -> Face:
     ("medium", "new", "is_kept"), [(0.4, 0.0, True), (0.0, 0.4, True), (0.4, 0.4, False), (0.0, 0.0, False)]
 )
 def test_mouth_stays_where_the_new_face_has_nothing_to_show(medium: float, new: float, is_kept: bool) -> None:
-    kept = keep_mouth(mouth_open(medium), new, shape=(300, 260), size=300)
+    face = mouth_open(medium)
+    kept = keep_mouth(face, face.mesh, source_gap=new, shape=(300, 260))
     assert (kept is not None) is is_kept
     if kept is not None and medium:
         x, y = np.round(mouth_open(medium).mesh[[*LIP_SLIT], :2].mean(0)).astype(int)
