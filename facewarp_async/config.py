@@ -54,6 +54,8 @@ class Provider:
             plans; ``None``: no limit.
         pair_order: How the pairs of a multiple swap are read.
         realm: What tells this provider's task ids from another's in a journal; the base URL if empty.
+        allow_plain_storage: Whether presigned URLs may be plain ``http`` where `base_url` is ``https``. They lead to
+            wherever the service says, which may be a machine of the private network, and are refused otherwise.
         typical_image_s: About how long an image task takes, in seconds; polling starts from it.
         typical_video_s: The same for a video task.
     """
@@ -63,11 +65,17 @@ class Provider:
     requests_per_second: float | None = field(default=1.0, kw_only=True)
     pair_order: PairOrder = field(default=PairOrder.TABLES, kw_only=True)
     realm: str = field(default="", kw_only=True)
+    allow_plain_storage: bool = field(default=False, kw_only=True)
     typical_image_s: float = field(default=6.0, kw_only=True, validator=validators.gt(0))
     typical_video_s: float = field(default=90.0, kw_only=True, validator=validators.gt(0))
 
     def __attrs_post_init__(self) -> None:
         _check_rate(self.requests_per_second)
+
+    @property
+    def plain_storage(self) -> bool:
+        """Whether presigned URLs may be plain ``http``."""
+        return self.allow_plain_storage or self.base_url.startswith("http:")
 
 
 VIDNOZ = Provider("vidnoz", "https://devapi.vidnoz.com")

@@ -94,7 +94,9 @@ class Connection:
         )
         self._own.append(storage)
         self._api = ApiSession(http, self._provider, self._credentials, timeouts=self._timeouts, retry=self._retry)
-        self._transfers = Transfers(storage, timeouts=self._timeouts, retry=self._retry)
+        self._transfers = Transfers(
+            storage, timeouts=self._timeouts, retry=self._retry, allow_plain=self._provider.plain_storage
+        )
         self._loop = loop
 
     async def close(self) -> None:

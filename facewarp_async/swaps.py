@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -15,6 +16,9 @@ from facewarp_async.errors import BatchStoppedError, FaceWarpError, NoFaceError,
 from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiFaceSwap, Result, TaskKind
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.wire.requests import ApiRequest, build_detection_request, build_swap_request
+
+GRACE_S = 0.7
+"""How long a cancelled job waits for the answer to a create that is on its way, in seconds."""
 
 
 @define
@@ -221,14 +225,33 @@ class _JobTasks:
     async def _create(self, kind: TaskKind, request: ApiRequest) -> int:
         self._run.enter(Stage.CREATE)
         sending = _Sending(self._run, self._log, kind)
+        create = asyncio.ensure_future(self._resources.calls.create_task(request, sending=sending))
         try:
-            task_id = await self._resources.calls.create_task(request, sending=sending)
-            self._run.task_id = task_id
-            with anyio.CancelScope(shield=True):  # what was paid for is never forgotten
-                await self._log.created(kind, task_id)
+            task_id = await asyncio.shield(create)
+        except asyncio.CancelledError:
+            late_id = await self._let_arrive(create)
+            if late_id is not None:
+                await self._created(kind, late_id)
+            raise
         finally:
             self._run.sending = False
+        await self._created(kind, task_id)
         return task_id
+
+    async def _let_arrive(self, create: asyncio.Future[int]) -> int | None:
+        """Give a create that is on its way a moment to be answered: its answer is worth money. Then cancel it."""
+        with anyio.CancelScope(shield=True):
+            if self._run.sending:
+                self._run.stopped = self._run.stopped or BatchStoppedError("it was cancelled")
+                await asyncio.wait({create}, timeout=GRACE_S)
+            create.cancel()
+            await asyncio.wait({create})
+        return None if create.cancelled() or create.exception() is not None else create.result()
+
+    async def _created(self, kind: TaskKind, task_id: int) -> None:
+        self._run.task_id = task_id
+        with anyio.CancelScope(shield=True):  # what was paid for is never forgotten
+            await self._log.created(kind, task_id)
 
     async def _wait(self, task_id: int, kind: TaskKind) -> Result:
         self._run.task_id = task_id

@@ -17,7 +17,6 @@ from collections.abc import Awaitable, Callable
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
-from urllib.parse import urlsplit
 
 import aiofiles.threadpool
 import aiohttp
@@ -36,12 +35,11 @@ from facewarp_async.errors import (
     IncompleteTransferError,
     OutputError,
     RequestTimeoutError,
-    StorageError,
     UrlExpiredError,
 )
 from facewarp_async.files import FileIdentity, MediaFile
 from facewarp_async.policy.retry import Repetitions, RetryPolicy
-from facewarp_async.wire.presigned import parse_storage_error
+from facewarp_async.wire.presigned import check_storage_url, parse_storage_error
 
 logger = logging.getLogger(__name__)
 
@@ -136,10 +134,14 @@ class Transfers:
         http: The bare session; it stays the caller's to close.
         timeouts: How long to wait for connections and for the next byte.
         retry: How often and when to repeat.
+        allow_plain: Whether URLs may be plain ``http``.
     """
 
-    def __init__(self, http: aiohttp.ClientSession, *, timeouts: Timeouts, retry: RetryPolicy) -> None:
+    def __init__(
+        self, http: aiohttp.ClientSession, *, timeouts: Timeouts, retry: RetryPolicy, allow_plain: bool
+    ) -> None:
         self._http = http
+        self._allow_plain = allow_plain
         self._timeouts = timeouts
         self._retry = retry
 
@@ -247,9 +249,7 @@ class Transfers:
             _raise_for_transport(error, f"download of {partial.path.stem}", self._timeouts)
 
     def _request(self, method: str, url: str, **options: Any) -> Any:
-        parts = urlsplit(url)
-        if parts.scheme not in {"http", "https"} or not parts.hostname:
-            raise StorageError("the service gave a presigned URL that is none")
+        check_storage_url(url, allow_plain=self._allow_plain)
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._timeouts.connect_s, sock_read=self._timeouts.stall_s
         )

@@ -24,6 +24,30 @@ def expires_at(url: str) -> datetime | None:
         return None
 
 
+def check_storage_url(url: str, *, allow_plain: bool) -> None:
+    """See that a URL from the service is one that a file may be sent to or fetched from.
+
+    Args:
+        url: What the service gave.
+        allow_plain: Whether it may be plain ``http``, as it may where the API itself is.
+
+    Raises:
+        StorageError: It is not.
+    """
+    try:
+        parts = urlsplit(url)
+        usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an address that is none
+        usable = False
+    if not usable:
+        raise StorageError("the service gave a presigned URL that is none")
+    if parts.scheme == "http" and not allow_plain:
+        raise StorageError(
+            f"the service, asked over https, gave a presigned URL over plain http, at {parts.hostname}: refused; "
+            "Provider(allow_plain_storage=True) allows it"
+        )
+
+
 def parse_storage_error(status: int, body: bytes) -> StorageError:
     """Return the error that a storage's refusal means. A 403 is a URL that lapsed or was never right."""
     code_match, message_match = _CODE.search(body), _MESSAGE.search(body)
