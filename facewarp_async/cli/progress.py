@@ -19,8 +19,10 @@ from facewarp_async.cli.text import seconds, shorten, visible
 from facewarp_async.errors import Stage
 from facewarp_async.pipeline import Event, JobEnded, StageBegun
 
-_NARROW_COLUMNS = 60
-_WIDEST_BAR = 60
+_NARROW_COLUMNS = 64
+_LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 36
+_MARGIN = 4
+"""Left free, for the ``^C`` that a terminal writes there must not begin a new line."""
 _FRAMES_PER_S = 8
 _LONGEST_INTERVAL_S = 60.0
 
@@ -37,14 +39,20 @@ class _Bars:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         elapsed = seconds(time.monotonic() - self._begun)
         if options.max_width < _NARROW_COLUMNS:
-            yield Text(f"{self._tally.line()}, {elapsed}", no_wrap=True, overflow="ellipsis")
+            yield Text(shorten(f"{self._tally.line()}, {elapsed}", options.max_width - _MARGIN), no_wrap=True)
             return
         tally, total = self._tally, self._tally.total
+        bar_columns = min(_WIDEST_BAR, options.max_width - _LABEL_COLUMNS - _COUNT_COLUMNS - 2 - _MARGIN)
         table = Table.grid(padding=(0, 1))
+        # Fixed, so that nothing wraps: two threads draw, and neither may find another number of lines than the last.
+        for columns in (_LABEL_COLUMNS, bar_columns, _COUNT_COLUMNS):
+            table.add_column(width=columns, no_wrap=True, overflow="ellipsis")
         table.add_row("uploaded", self._bar(tally.uploaded, "blue"), _of(tally.uploaded, total))
         table.add_row("created", self._bar(tally.created, "magenta"), _of(tally.created, total))
-        ended = Text.assemble(_of(tally.done, total), (f"  {tally.failed} failed", "red") if tally.failed else "")
-        table.add_row("done", self._bar(tally.done, "green"), Text.assemble(ended, f"  {elapsed}"))
+        failed = (f"  {tally.failed} failed", "red") if tally.failed else ""
+        table.add_row(
+            "done", self._bar(tally.done, "green"), Text.assemble(_of(tally.done, total), failed, f"  {elapsed}")
+        )
         yield table
 
     def _bar(self, completed: int, colour: str) -> ProgressBar:
@@ -52,7 +60,6 @@ class _Bars:
         return ProgressBar(
             total=None if total is None else max(total, completed, 1),
             completed=completed,
-            width=_WIDEST_BAR,
             complete_style=colour,
             finished_style=colour,
             pulse_style=colour,
@@ -110,7 +117,7 @@ class _Step:
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         tail = f": {self.doing}, {seconds(time.monotonic() - self._begun)}"
-        room = max(options.max_width - len(tail) - 4, 8)
+        room = max(options.max_width - len(tail) - 2 - _MARGIN, 8)
         self._spinner.update(text=Text(shorten(self._subject, room) + tail, no_wrap=True, overflow="ellipsis"))
         yield self._spinner
 
