@@ -104,6 +104,18 @@ def _media_type(path: Path, size: int, head: bytes) -> MediaType:
     return media_type
 
 
+async def is_same_file(one: Path, other: Path) -> bool:
+    """Tell whether two names lead to one file, whatever links and spellings are between; ``False`` if one is missing."""
+    return await anyio.to_thread.run_sync(_is_same_file, one, other)
+
+
+def _is_same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except OSError:
+        return False
+
+
 async def digest(path: Path) -> bytes:
     """Return the SHA-256 of a file's bytes, read in a thread.
 

@@ -19,7 +19,7 @@ from facewarp_async.errors import (
     TaskFailedError,
     UploadRejectedError,
 )
-from facewarp_async.files import digest_now
+from facewarp_async.files import digest_now, is_same_file
 from facewarp_async.journal import InDoubtChoice, JobState, Journal, JournalLog, job_key
 from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiFaceSwap
 from facewarp_async.pipeline.names import target_path
@@ -92,6 +92,8 @@ class Memory:
         if self._output_dir is None or isinstance(record.result, FaceDetection):
             return Completed(job=run.job, result=record.result, resumed=True)
         target = target_path(self._output_dir, name, record.result)
+        if isinstance(run.job.media, Path) and await is_same_file(run.job.media, target):
+            return None
         if record.path is None or not await self._restore(self._output_dir / record.path, target, log):
             return None
         return Completed(job=run.job, result=record.result, path=target, resumed=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,8 +25,9 @@ from facewarp_async.errors import (
     Recovery,
     Stage,
 )
+from facewarp_async.files import is_same_file
 from facewarp_async.journal import InDoubtChoice, Journal
-from facewarp_async.models import Asset, FaceDetection, Job, Result
+from facewarp_async.models import FaceDetection, Job, Result
 from facewarp_async.pipeline.events import Event, JobEnded, StageBegun
 from facewarp_async.pipeline.memory import Memory
 from facewarp_async.pipeline.names import NameBook, target_path
@@ -216,7 +216,7 @@ class SwapPipeline:
             return None
         run.enter(Stage.DOWNLOAD)
         target = target_path(self._output_dir, name, result)
-        if _is_same_path(run.job.media, target):
+        if isinstance(run.job.media, Path) and await is_same_file(run.job.media, target):
             raise OutputError(f"{target}: the result would replace the media")
         async with self._downloads:
             return await self._client.download(result, target)
@@ -249,11 +249,6 @@ class SwapPipeline:
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
             self._on_event(event)
-
-
-def _is_same_path(media: Path | Asset, target: Path) -> bool:
-    # Path.resolve would ask the disk, and this runs on the event loop.
-    return isinstance(media, Path) and os.path.abspath(media) == os.path.abspath(target)  # noqa: PTH100
 
 
 def _stopped(run: JobRun, cause: FaceWarpError | None) -> Outcome:
