@@ -55,7 +55,7 @@ class Api:
         name = parameters.text(body, "file_name")
         now = self.clock()
         key = upload_key(name, account=self.account, now=now)
-        await self.state.put_objects(StoredObject(key=key, created=now.timestamp()))
+        await self.state.put_object(StoredObject(key=key, created=now.timestamp()))
         url = self.storage.presign("PUT", key, origin=origin, expires_s=self.upload_expiry_s)
         return {"upload_url": url, "key": key}
 

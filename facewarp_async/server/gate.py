@@ -137,7 +137,7 @@ class Gate:
             return refusal(Refusal(500, http_status=500))
 
     async def _answer(self, request: web.Request, call: str, hit: Hit | None) -> web.Response:
-        if request.path == "/" and request.method == "GET":
+        if request.raw_path == "/" and request.method == "GET":
             return success(dict(self.about))
         if call != TOKEN_PATH:
             caller = self.authoriser.check(request.headers.get("Authorization"), now=self.clock().timestamp())

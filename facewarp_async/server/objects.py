@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import uuid4
@@ -50,12 +50,14 @@ class _Sink:
 
     def __init__(self, part: Path) -> None:
         self._part = part
-        self._file = part.open("xb")
+        self._file: BinaryIO | None = None
         self._digest = hashlib.md5(usedforsecurity=False)
         self._head = b""
         self._size = 0
 
     def write(self, chunk: bytes) -> None:
+        if self._file is None:
+            self._file = self._part.open("xb")
         if len(self._head) < SNIFF_BYTES:
             self._head += chunk[: SNIFF_BYTES - len(self._head)]
         self._size += len(chunk)
@@ -64,14 +66,16 @@ class _Sink:
 
     def finish(self, last: bytes, target: Path) -> Blob:
         self.write(last)
+        assert self._file is not None
         self._file.close()
         target.parent.mkdir(exist_ok=True)
         self._part.replace(target)
         return Blob(name=target.name, size=self._size, md5=self._digest.hexdigest(), media_type=sniff(self._head))
 
     def discard(self) -> None:
-        self._file.close()
-        self._part.unlink(missing_ok=True)
+        if self._file is not None:
+            self._file.close()
+            self._part.unlink(missing_ok=True)
 
 
 class ObjectStore:
@@ -121,7 +125,7 @@ class ObjectStore:
             raises, nothing of it stays.
         """
         name = uuid4().hex
-        sink = await self._run(lambda: _Sink(self._parts / name))
+        sink = _Sink(self._parts / name)
         blob: Blob | None = None
         try:
             last = await self._fill(sink, read, length)
@@ -162,13 +166,28 @@ class ObjectStore:
         path.replace(target)
         return Blob(name=target.name, size=size, md5=digest.hexdigest(), media_type=sniff(head))
 
-    async def lend(self, name: str, target: Path) -> None:
-        """Make a body appear as a file elsewhere, without copying where the file system can link.
+    async def lay_out(self, names: Iterable[str], files: Iterable[str]) -> Path:
+        """Make bodies appear as files of a new folder on the same disk, without copying where it can link.
+
+        Args:
+            names: The bodies.
+            files: What each is called in the folder.
 
         Raises:
-            FileNotFoundError: It is gone.
+            FileNotFoundError: A body is gone. The folder does not stay then.
         """
-        await self._run(lambda: _link(self.path(name), target))
+        folder = self._parts / uuid4().hex
+        await self._run(lambda: self._lay_out(folder, list(zip(names, files, strict=True))))
+        return folder
+
+    def _lay_out(self, folder: Path, bodies: list[tuple[str, str]]) -> None:
+        folder.mkdir()
+        try:
+            for name, file in bodies:
+                _link(self.path(name), folder / file)
+        except BaseException:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
 
     async def read(self, name: str, *, start: int, length: int) -> AsyncIterator[bytes]:
         """Give a part of a body in chunks.
@@ -205,14 +224,8 @@ class ObjectStore:
         for name in names:
             self.path(name).unlink(missing_ok=True)
 
-    async def make_folder(self, folder: Path | None = None) -> Path:
-        """Return a new folder on the same disk, for a task's files; one of its own if ``None``."""
-        folder = folder or self._parts / uuid4().hex
-        await self._run(folder.mkdir)
-        return folder
-
     async def remove_folder(self, folder: Path) -> None:
-        """Delete such a folder and what is in it."""
+        """Delete a folder that was laid out, and what is in it by now."""
         await self._run(lambda: shutil.rmtree(folder, ignore_errors=True))
 
 

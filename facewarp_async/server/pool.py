@@ -6,6 +6,7 @@ import json
 import logging
 import subprocess
 import sys
+from typing import Any
 
 import anyio
 from anyio.abc import Process
@@ -24,8 +25,11 @@ _BOOT = (
 )
 
 
+_LINGER_S = 0.5
+
+
 class WorkerDiedError(Exception):
-    """A worker process ended while it worked."""
+    """A worker process has ended."""
 
 
 @frozen
@@ -46,19 +50,48 @@ class _Worker:
         assert process.stdout is not None
         return cls(process, BufferedByteReceiveStream(process.stdout))
 
-    async def ask(self, work: Work) -> Made:
+    async def begin(self, work: Work) -> None:
+        """Give the process its work and wait until it has got it.
+
+        Raises:
+            WorkerDiedError: It is dead, and did nothing.
+        """
         assert self.process.stdin is not None
         try:
             await self.process.stdin.send(pack(dump_work(work)))
-            header = await self.answers.receive_exactly(HEADER_BYTES)
-            answer = unpack(await self.answers.receive_exactly(body_length(header)))
-        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError) as error:
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
             raise WorkerDiedError from error
+        await self._receive()
+
+    async def finish(self) -> Made:
+        """Wait for what the process makes.
+
+        Raises:
+            WorkError: The work cannot be done.
+            WorkerDiedError: The process died over it.
+        """
+        answer = await self._receive()
         if "made" in answer:
             return load_made(answer["made"])
         if "traceback" in answer:
             _log.error("a worker failed:\n%s", answer["traceback"])
         raise WorkError(answer["code"], answer["message"])
+
+    async def _receive(self) -> Any:
+        try:
+            header = await self.answers.receive_exactly(HEADER_BYTES)
+            return unpack(await self.answers.receive_exactly(body_length(header)))
+        except (anyio.BrokenResourceError, anyio.EndOfStream, anyio.IncompleteRead, anyio.ClosedResourceError) as error:
+            raise WorkerDiedError from error
+
+    async def bury(self) -> int | None:
+        """Wait until a dead process is gone and return how it ended.
+
+        It is killed only if it lingers: to signal a process that just ended takes its exit status from asyncio.
+        """
+        with anyio.move_on_after(_LINGER_S):
+            await self.process.wait()
+        return await self.kill()
 
     async def kill(self) -> int | None:
         """Kill the process and wait until it is gone; return how it ended."""
@@ -88,31 +121,44 @@ class WorkerPool:
         Raises:
             WorkError: The function raised it, or the process died (code 601). The next call gets another process.
         """
-        worker = await self._take()
+        worker = await self._begin(work)
         try:
-            made = await worker.ask(work)
+            made = await worker.finish()
         except WorkError:
             self._idle.append(worker)
             raise
         except WorkerDiedError as error:
-            ending = await worker.kill()
-            _log.error("a worker process died (exit status %s)", ending)
-            raise WorkError(601, f"Task exception occurred: its process died (exit status {ending})") from error
+            raise await _obituary(worker) from error
         except BaseException:
             await worker.kill()
             raise
         self._idle.append(worker)
         return made
 
-    async def _take(self) -> _Worker:
-        while self._idle:
-            worker = self._idle.pop()
-            if worker.process.returncode is None:
+    async def _begin(self, work: Work) -> _Worker:
+        """Return a process that has begun. One that died while it was idle costs nothing."""
+        while True:
+            is_new = not self._idle
+            worker = await _Worker.start(self._target) if is_new else self._idle.pop()
+            try:
+                await worker.begin(work)
+            except WorkerDiedError as error:
+                obituary = await _obituary(worker)
+                if is_new:
+                    raise obituary from error
+            except BaseException:
+                await worker.kill()
+                raise
+            else:
                 return worker
-            await worker.kill()
-        return await _Worker.start(self._target)
 
     async def close(self) -> None:
         """Kill the idle processes; those that work were killed when their calls were cancelled."""
         while self._idle:
             await self._idle.pop().kill()
+
+
+async def _obituary(worker: _Worker) -> WorkError:
+    ending = await worker.bury()
+    _log.error("a worker process died (exit status %s)", ending)
+    return WorkError(601, f"Task exception occurred: its process died (exit status {ending})")

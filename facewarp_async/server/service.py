@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -36,6 +37,8 @@ from facewarp_async.server.state import State
 from facewarp_async.server.storage import Storage
 from facewarp_async.server.tasks import TaskLimits, TaskQueue
 from facewarp_async.wire.media_types import MAX_FILE_BYTES
+
+_log = logging.getLogger("facewarp_async.server")
 
 _SHUTDOWN_S = 0.3
 _TYPICAL_IMAGE_S, _TYPICAL_VIDEO_S = 0.3, 20.0
@@ -227,7 +230,7 @@ class LocalService:
         app = web.Application(client_max_size=MAX_JSON_BYTES)
         app.router.add_route("*", "/{path:.*}", self._gate.handle)
         # Bodies are stored as they come: nothing is unpacked on the way.
-        runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, auto_decompress=False)
+        runner = web.AppRunner(app, access_log=None, logger=_log, shutdown_timeout=_SHUTDOWN_S, auto_decompress=False)
         try:
             await runner.setup()
             try:

@@ -94,10 +94,12 @@ class State:
         await self._write([(_PUT_SETTING, (name, value))])
         self._settings[name] = value
 
-    async def put_objects(self, *objects: StoredObject) -> None:
-        """Keep keys and what is behind them."""
-        await self._write((_PUT_OBJECT, (stored.key, dump_object(stored))) for stored in objects)
-        self.objects.update((stored.key, stored) for stored in objects)
+    async def put_object(self, stored: StoredObject) -> StoredObject | None:
+        """Keep a key and what is behind it; return what was behind it before."""
+        await self._write([(_PUT_OBJECT, (stored.key, dump_object(stored)))])
+        before = self.objects.get(stored.key)
+        self.objects[stored.key] = stored
+        return before
 
     async def add_task(self, draft: StoredTask, *, credits: int | None, **changes: Any) -> StoredTask:
         """Give a task its number and keep it together with what is left of the credits.

@@ -101,9 +101,13 @@ class Storage:
         return web.Response(headers={"ETag": f'"{blob.md5}"'})
 
     async def _keep(self, key: str, blob: Blob, content_type: str | None) -> None:
-        before = self.state.objects.get(key)
         stored = StoredObject(key=key, created=self.clock().timestamp(), blob=blob)
-        await self.state.put_objects(evolve(stored, content_type=content_type) if content_type else stored)
+        try:
+            before = await self.state.put_object(evolve(stored, content_type=content_type) if content_type else stored)
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await self.store.remove([blob.name])
+            raise
         if before is not None and before.blob is not None:
             await self.store.remove([before.blob.name])
 

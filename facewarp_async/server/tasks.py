@@ -18,7 +18,7 @@ from facewarp_async.server.records import Progress, StoredTask
 from facewarp_async.server.results import keep_result
 from facewarp_async.server.runners import Runner
 from facewarp_async.server.state import State
-from facewarp_async.server.work import FacePlan, Work, WorkError
+from facewarp_async.server.work import FacePlan, Landmarks, Work, WorkError
 
 _log = logging.getLogger("facewarp_async.server")
 
@@ -67,6 +67,14 @@ class _Backlog:
 
     async def settled(self) -> None:
         await self._settled.wait()
+
+
+@frozen
+class _Input:
+    """A body that a task works on, and what its file is called."""
+
+    blob: str
+    file: str
 
 
 @frozen(kw_only=True)
@@ -122,9 +130,10 @@ class TaskQueue:
     async def _end(self, task: StoredTask) -> None:
         self.state.show_processing(task.id)
         try:
-            folder = await self.store.make_folder()
+            inputs = self._inputs(task)
+            folder = await self._lay_out(inputs)
             try:
-                await self._make(task, folder)
+                await self._make(task, self._work(task, folder, inputs))
             finally:
                 with anyio.CancelScope(shield=True):
                     await self.store.remove_folder(folder)
@@ -139,42 +148,42 @@ class TaskQueue:
     async def _fail(self, task: StoredTask, code: int, message: str) -> None:
         await self.state.end_task(evolve(task, progress=Progress.FAILED, code=code, message=message))
 
-    async def _make(self, task: StoredTask, folder: Path) -> None:
-        work = await self._prepare(task, folder)
+    async def _make(self, task: StoredTask, work: Work) -> None:
         with anyio.fail_after(self.limits.seconds(task.kind)):
             made = await self.runner.run(work)
         kept = await keep_result(made, store=self.store, account=self.account, now=self.clock())
         finished = evolve(task, progress=Progress.FINISHED, fields=kept.fields, landmarks=kept.landmarks)
         await self.state.end_task(finished, objects=kept.objects)
 
-    async def _prepare(self, task: StoredTask, folder: Path) -> Work:
-        """Lay out the task's files in its folder."""
-        lent: list[Path] = []
+    def _inputs(self, task: StoredTask) -> list[_Input]:
+        """Say which bodies the task works on, the media first."""
+        inputs = []
         for number, key in enumerate([*task.keys, *(face for _, face in task.pairs)]):
             stored = self.state.objects.get(key)
             if stored is None or stored.blob is None or stored.blob.media_type is None:
                 raise WorkError(702, f"{MESSAGES[702]}: {key}")
-            lent.append(folder / f"input{number}{stored.blob.media_type.extension}")
-            await self._lend(stored.blob.name, lent[-1], key)
-        out = await self.store.make_folder(folder / "made")
-        landmarks = self._landmarks(task)
-        plans = [FacePlan(points, face) for points, face in zip(landmarks, lent[len(task.keys) :], strict=True)]
+            inputs.append(_Input(stored.blob.name, f"input{number}{stored.blob.media_type.extension}"))
+        return inputs
+
+    async def _lay_out(self, inputs: list[_Input]) -> Path:
+        try:
+            return await self.store.lay_out([each.blob for each in inputs], [each.file for each in inputs])
+        except FileNotFoundError:
+            raise WorkError(702, MESSAGES[702]) from None
+
+    def _work(self, task: StoredTask, folder: Path, inputs: list[_Input]) -> Work:
+        paths = [folder / each.file for each in inputs]
+        faces = paths[len(task.keys) :]
         return Work(
             kind=task.kind,
-            media=lent[0],
-            folder=out,
-            face=lent[1] if len(task.keys) > 1 else None,
-            pairs=tuple(plans),
+            media=paths[0],
+            folder=folder,
+            face=paths[1] if len(task.keys) > 1 else None,
+            pairs=tuple(FacePlan(*plan) for plan in zip(self._landmarks(task), faces, strict=True)),
             hd=task.hd,
         )
 
-    async def _lend(self, name: str, target: Path, key: str) -> None:
-        try:
-            await self.store.lend(name, target)
-        except FileNotFoundError:
-            raise WorkError(702, f"{MESSAGES[702]}: {key}") from None
-
-    def _landmarks(self, task: StoredTask) -> list[tuple[tuple[float, float], ...]]:
+    def _landmarks(self, task: StoredTask) -> list[Landmarks]:
         if task.detection_id is None:
             return []
         detection = self.state.tasks.get(task.detection_id)

@@ -32,7 +32,7 @@ class Work:
         face: The face to put in, for the two single swaps.
         pairs: The faces to change, for the two multiple swaps.
         hd: Whether to take pains.
-        folder: An empty folder for what is made.
+        folder: Where to put what is made. The inputs are in it too, as ``input0.…`` and so on.
     """
 
     kind: TaskKind

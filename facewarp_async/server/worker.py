@@ -18,6 +18,9 @@ from typing import Any, BinaryIO, cast
 from facewarp_async.server.frames import pack, read_frame
 from facewarp_async.server.work import Made, Work, WorkError, dump_made, load_work
 
+BEGUN = "begun"
+"""What a worker says when it has got its work: if it dies before, the work can be given to another."""
+
 
 def main(target: str) -> None:
     """Work until the input ends.
@@ -32,8 +35,14 @@ def main(target: str) -> None:
     threading.Thread(target=_read, args=(sys.stdin.buffer, requests), daemon=True).start()
     function = _load(target)
     while True:
-        answers.write(pack(_answer(function, requests.get())))
-        answers.flush()
+        request = requests.get()
+        _send(answers, BEGUN)
+        _send(answers, _answer(function, request))
+
+
+def _send(answers: BinaryIO, document: Any) -> None:
+    answers.write(pack(document))
+    answers.flush()
 
 
 def _read(source: BinaryIO, requests: queue.SimpleQueue[Any]) -> None:

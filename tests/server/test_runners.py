@@ -137,8 +137,8 @@ async def test_a_worker_killed_while_idle_is_replaced(serve: Serve, runner: Proc
         pid = await hear(pipe)
         await harness.finish(task)
         os.kill(pid, signal.SIGKILL)
-        await gone(pid)
         assert await _code(harness, "copy") == 200
+        await gone(pid)
 
 
 @pytest.mark.slow
