@@ -62,6 +62,8 @@ def choose_service(options: ServiceOptions, environ: Mapping[str, str]) -> Remot
 
 
 def _provider(name: str, base_url: str | None) -> Provider:
+    if base_url and name == LOCAL:  # one that facewarp serve has started: it is quick, and limited only if told to be
+        return Provider(LOCAL, base_url, requests_per_second=None, typical_image_s=0.3, typical_video_s=20.0)
     if base_url:
         vendor = PROVIDERS.get(name)
         return Provider(name or "custom", base_url) if vendor is None else attrs.evolve(vendor, base_url=base_url)

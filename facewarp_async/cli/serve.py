@@ -10,6 +10,8 @@ from attrs import frozen
 
 from facewarp_async.cli.exits import ExitCode
 from facewarp_async.cli.output import Output
+from facewarp_async.cli.provider import LOCAL
+from facewarp_async.config import ApiKey, Provider
 
 
 @frozen(kw_only=True)
@@ -39,15 +41,18 @@ class ServeCommand:
             workers=self.workers,
         ) as service:
             await output.text(service.provider.base_url)
-            output.say(_guide(service.provider.base_url, service.auth.key))
+            output.say(_guide(service.provider, service.auth))
             await anyio.sleep_forever()
         raise AssertionError  # nothing but a cancellation ends the sleep
 
 
-def _guide(base_url: str, api_key: str) -> str:
+def _guide(provider: Provider, key: ApiKey) -> str:
+    rate = provider.requests_per_second
     return (
-        "The local service is ready; Ctrl-C ends it. To use it from another shell:\n"
-        f"export FACEWARP_BASE_URL={shlex.quote(base_url)}\n"
-        f"export FACEWARP_API_KEY={shlex.quote(api_key)}\n"
-        "A client makes one call a second unless told otherwise: --rps 0 lifts that."
+        "the local service is ready; Ctrl-C ends it. To use it from another shell:\n"
+        f"  export FACEWARP_PROVIDER={LOCAL}\n"
+        f"  export FACEWARP_BASE_URL={shlex.quote(provider.base_url)}\n"
+        f"  export FACEWARP_API_KEY={shlex.quote(key.key)}\n"
+        f"and then, for example:\n"
+        f"  facewarp swap team.jpg me.jpg" + ("" if rate is None else f" --rps {rate:g}")
     )
