@@ -105,7 +105,7 @@ def _media_type(path: Path, size: int, head: bytes) -> MediaType:
 
 
 async def is_same_file(one: Path, other: Path) -> bool:
-    """Tell whether two names lead to one file, whatever links and spellings are between; ``False`` if one is missing."""
+    """Tell whether two names lead to one file, whatever links and spellings are between; no if one is missing."""
     return await anyio.to_thread.run_sync(_is_same_file, one, other)
 
 

@@ -28,10 +28,11 @@ class FolderJobs:
         self._face = face
         self._hd = hd
         self._recursive = recursive
-        self._exclude = None if exclude is None else exclude.resolve()
+        self._exclude = exclude
 
     def __iter__(self) -> Iterator[FolderJob]:
-        for path in self._walk(self._folder):
+        exclude = None if self._exclude is None else self._exclude.resolve()
+        for path in self._walk(self._folder, exclude):
             if (job := self._job(path)) is not None:
                 yield job
 
@@ -40,7 +41,7 @@ class FolderJobs:
         while (job := await anyio.to_thread.run_sync(next, jobs, None)) is not None:
             yield job
 
-    def _walk(self, folder: Path) -> Iterator[Path]:
+    def _walk(self, folder: Path, exclude: Path | None) -> Iterator[Path]:
         try:
             with os.scandir(folder) as listing:
                 entries = sorted(listing, key=lambda entry: entry.name)
@@ -51,8 +52,8 @@ class FolderJobs:
             if entry.name.startswith("."):
                 continue
             if entry.is_dir(follow_symlinks=False):
-                if self._recursive and path.resolve() != self._exclude:
-                    yield from self._walk(path)
+                if self._recursive and path.resolve() != exclude:
+                    yield from self._walk(path, exclude)
             elif entry.is_file():
                 yield path
 
