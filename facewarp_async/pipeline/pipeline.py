@@ -101,6 +101,7 @@ class SwapPipeline:
         self._active: set[_Active] = set()
         self._stopped_by: FaceWarpError | None = None
         self._tasks: TaskGroup | None = None
+        self._left = False
 
     @property
     def stopped_by(self) -> FaceWarpError | None:
@@ -127,6 +128,7 @@ class SwapPipeline:
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         assert self._tasks is not None
+        self._left = True
         self._tasks.cancel_scope.cancel()
         # Not told of the block's own error, the group does not wrap it: it leaves the block as it was raised.
         try:
@@ -143,8 +145,10 @@ class SwapPipeline:
             ordered: ``True``: outcomes in the order of the jobs. ``False``: as they finish.
 
         Raises:
-            ConfigurationError: The pipeline was not entered.
+            ConfigurationError: The pipeline was not entered, or was left.
         """
+        if self._left:
+            raise ConfigurationError("the pipeline was left: make a new one")
         if self._tasks is None:
             raise ConfigurationError("enter the pipeline first: async with SwapPipeline(…) as pipeline")
         limits = self._limits
@@ -159,9 +163,16 @@ class SwapPipeline:
         return stream
 
     async def collect(self, jobs: Jobs) -> BatchReport:
-        """Run jobs to their end and return all outcomes, in the order of the jobs."""
+        """Run jobs to their end and return all outcomes, in the order of the jobs.
+
+        Cancelling cancels the jobs too.
+        """
         begun = time.monotonic()
-        outcomes = [outcome async for outcome in self.stream(jobs)]
+        stream = self.stream(jobs)
+        try:
+            outcomes = [outcome async for outcome in stream]
+        finally:
+            await stream.aclose()
         return BatchReport(outcomes=outcomes, elapsed_s=time.monotonic() - begun, stopped_by=self._stopped_by)
 
     async def _outcome(self, index: int, job: Job) -> Outcome:
