@@ -194,18 +194,23 @@ class _JobTasks:
     async def _task(self, kind: TaskKind, files: Sequence[File], build: Callable[..., ApiRequest]) -> Result:
         """Wait for a task, created now or in an earlier run."""
         task_id = self._log.task_of(kind)
-        uploaded_again = False
+        if task_id is not None:
+            self._run.task_id = task_id
+        uploaded_again: set[int] = set()
         while True:
             assets = [] if task_id is not None else await self._upload(files)
+            self._run.enter(Stage.CREATE if task_id is None else Stage.WAIT)
             async with self._resources.task_slots:
                 if task_id is None:
                     try:
                         task_id = await self._create(kind, build(*assets))
                     except UploadRejectedError as error:
-                        if uploaded_again:
+                        lost = _lost(error, files, assets) - uploaded_again
+                        if not lost:
                             raise
-                        uploaded_again = True
-                        await self._forget(error, assets)
+                        uploaded_again |= lost
+                        for index in lost:
+                            await self._resources.uploads.forget(assets[index])
                         continue
                 return await self._wait(task_id, kind)
 
@@ -216,14 +221,7 @@ class _JobTasks:
         await self._log.uploaded()
         return assets
 
-    async def _forget(self, error: UploadRejectedError, assets: Sequence[Asset]) -> None:
-        """Forget the asset that the service names, or all of them where it names none."""
-        named = [asset for asset in assets if asset.key in error.message]
-        for asset in named or assets:
-            await self._resources.uploads.forget(asset)
-
     async def _create(self, kind: TaskKind, request: ApiRequest) -> int:
-        self._run.enter(Stage.CREATE)
         sending = _Sending(self._run, self._log, kind)
         create = asyncio.ensure_future(self._resources.calls.create_task(request, sending=sending))
         try:
@@ -241,10 +239,12 @@ class _JobTasks:
     async def _let_arrive(self, create: asyncio.Future[int]) -> int | None:
         """Give a create that is on its way a moment to be answered: its answer is worth money. Then cancel it."""
         with anyio.CancelScope(shield=True):
-            if self._run.sending:
-                self._run.stopped = self._run.stopped or BatchStoppedError("it was cancelled")
-                await asyncio.wait({create}, timeout=GRACE_S)
-            create.cancel()
+            try:
+                if self._run.sending:
+                    self._run.stopped = self._run.stopped or BatchStoppedError("it was cancelled")
+                    await asyncio.wait({create}, timeout=GRACE_S)
+            finally:  # also where the task is cancelled once more
+                create.cancel()
             await asyncio.wait({create})
         return None if create.cancelled() or create.exception() is not None else create.result()
 
@@ -259,6 +259,12 @@ class _JobTasks:
         return await self._resources.calls.wait_for_task(task_id, kind, timeout_s=self._resources.timeout_s)
 
 
+def _lost(error: UploadRejectedError, files: Sequence[File], assets: Sequence[Asset]) -> set[int]:
+    """Return the places of the uploads that the service names, or of all where it names none, but of no given asset."""
+    named = [index for index, asset in enumerate(assets) if asset.key in error.message]
+    return {index for index in named or range(len(files)) if not isinstance(files[index], Asset)}
+
+
 class _Sending:
     """Follows one create on its way to the service."""
 
@@ -269,10 +275,19 @@ class _Sending:
 
     async def leaves(self) -> None:
         """Keep the request back where the batch was stopped; else write it down before it leaves."""
+        self._check()
+        try:
+            await self._log.intent(self._kind)
+            self._check()
+        except (asyncio.CancelledError, BatchStoppedError):  # written down, but it never left
+            with anyio.CancelScope(shield=True):
+                await self._log.refused()
+            raise
+        self._run.sending = True
+
+    def _check(self) -> None:
         if self._run.stopped is not None:
             raise BatchStoppedError(f"the batch was stopped: {self._run.stopped.message}")
-        await self._log.intent(self._kind)
-        self._run.sending = True
 
     async def refused(self) -> None:
         """Take the intent back, if it was this sending's."""
