@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 import time
 from collections.abc import Awaitable, Callable
 
 import anyio
 
 from facewarp_async.config import ApiKey, ClientCredentials
-from facewarp_async.errors import AuthenticationError
+from facewarp_async.errors import AuthenticationError, FaceWarpError
 from facewarp_async.models import AccessToken
 
 _AHEAD_S = 60.0
@@ -46,7 +47,7 @@ class RenewedToken:
         self._lock = anyio.Lock()
         self._value = ""
         self._renew_at = float("-inf")
-        self._refusal: AuthenticationError | None = None
+        self._failure: FaceWarpError | None = None
 
     async def get(self) -> str:
         """Return a token that still lives, fetching one if need be.
@@ -55,9 +56,7 @@ class RenewedToken:
             FaceWarpError: The service gave none. A refusal of the credentials is final and not asked for again.
         """
         if self._clock() >= self._renew_at:
-            async with self._lock:
-                if self._clock() >= self._renew_at:
-                    await self._refresh()
+            await self._replace(self._value)
         return self._value
 
     async def renew(self, refused: str) -> bool:
@@ -66,21 +65,27 @@ class RenewedToken:
         Raises:
             FaceWarpError: The service gave none.
         """
-        async with self._lock:
-            if refused == self._value:
-                await self._refresh()
+        await self._replace(refused)
         return True
 
+    async def _replace(self, old: str) -> None:
+        """Have another token than `old`. Whoever waits for a refresh shares its end, be it a token or an error."""
+        known = self._failure
+        async with self._lock:
+            failure = self._failure
+            if failure is not None and (failure is not known or isinstance(failure, AuthenticationError)):
+                raise copy.copy(failure) from failure
+            if old == self._value:
+                await self._refresh()
+
     async def _refresh(self) -> None:
-        if self._refusal is not None:
-            raise AuthenticationError(self._refusal.message, http_status=self._refusal.http_status)
         asked_at = self._clock()
         try:
             token = await self._fetch()
-        except AuthenticationError as error:
-            self._refusal = error
+        except FaceWarpError as error:
+            self._failure = error
             raise
-        self._value = token.value
+        self._failure, self._value = None, token.value
         self._renew_at = asked_at + token.expires_in_s - min(_AHEAD_S, token.expires_in_s * _AHEAD_SHARE)
 
 
