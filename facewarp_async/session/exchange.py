@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from email.utils import parsedate_to_datetime
 
@@ -10,7 +11,15 @@ import anyio
 from yarl import URL
 
 from facewarp_async.config import Timeouts
-from facewarp_async.errors import ConnectError, ConnectionLostError, HttpError, RequestTimeoutError
+from facewarp_async.errors import (
+    ConfigurationError,
+    ConnectError,
+    ConnectionLostError,
+    HttpError,
+    MalformedAnswerError,
+    RequestTimeoutError,
+)
+from facewarp_async.redaction import redact_text
 from facewarp_async.wire.answers import Answer
 from facewarp_async.wire.requests import ApiRequest
 
@@ -27,16 +36,17 @@ async def exchange(
     may act all the same.
 
     Raises:
+        ConfigurationError: The token cannot be sent.
         ConnectError: The connection was never made.
         ConnectionLostError: It was cut.
         RequestTimeoutError: There was no answer in time.
-        HttpError: The answer is longer than `MAX_ANSWER_BYTES`.
+        HttpError: The answer is longer than `MAX_ANSWER_BYTES`; `MalformedAnswerError` for one that is a success.
     """
     headers = {"Accept": "application/json"}
     if request.body is not None:
         headers["Content-Type"] = "application/json"
     if token is not None:
-        headers["Authorization"] = f"Bearer {token}"
+        headers["Authorization"] = _bearer(token)
     name = f"{request.method} {request.target.partition('?')[0]}"
     try:
         with anyio.fail_after(timeouts.connect_s + timeouts.request_s):
@@ -53,13 +63,21 @@ async def exchange(
             ) as response:
                 body = await _read_bounded(response, name)
                 retry_after_s = parse_retry_after(response.headers.get("Retry-After"), now=time.time())
-                return Answer(status=response.status, body=_scrub(body, token), retry_after_s=retry_after_s)
+                secrets = (*request.secrets, token) if token else request.secrets
+                return Answer(status=response.status, body=body, retry_after_s=retry_after_s, secrets=secrets)
+    # Without their causes: aiohttp's errors hold the request, and that holds the token.
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise ConnectError(f"{name}: no connection to {URL(base_url).host}: {_reason(error)}") from error
-    except TimeoutError as error:
-        raise RequestTimeoutError(f"{name}: no answer within {timeouts.request_s:g} s") from error
+        raise ConnectError(f"{name}: no connection to {URL(base_url).host}: {_reason(error)}") from None
+    except TimeoutError:
+        raise RequestTimeoutError(f"{name}: no answer within {timeouts.request_s:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise ConnectionLostError(f"{name}: the connection was cut: {_reason(error)}") from error
+        raise ConnectionLostError(f"{name}: the connection was cut: {_reason(error)}") from None
+
+
+def _bearer(token: str) -> str:
+    if not token.isprintable():
+        raise ConfigurationError("the API key has a line break, or another character that no header can hold")
+    return f"Bearer {token}"
 
 
 async def _read_bounded(response: aiohttp.ClientResponse, name: str) -> bytes:
@@ -68,16 +86,13 @@ async def _read_bounded(response: aiohttp.ClientResponse, name: str) -> bytes:
         body += chunk
         if len(body) > MAX_ANSWER_BYTES:
             response.close()
-            raise HttpError(f"{name}: the answer is longer than {MAX_ANSWER_BYTES} bytes", http_status=response.status)
+            cls = MalformedAnswerError if 200 <= response.status < 300 else HttpError
+            raise cls(f"{name}: the answer is longer than {MAX_ANSWER_BYTES} bytes", http_status=response.status)
     return bytes(body)
 
 
-def _scrub(body: bytes, token: str | None) -> bytes:
-    return body.replace(token.encode(), b"***") if token else body
-
-
 def _reason(error: BaseException) -> str:
-    return str(error) or type(error).__name__
+    return redact_text(str(error)) or type(error).__name__
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:
@@ -85,7 +100,14 @@ def parse_retry_after(value: str | None, *, now: float) -> float | None:
     if not value:
         return None
     try:
-        seconds = float(value) if value.strip().isdecimal() else parsedate_to_datetime(value).timestamp() - now
+        seconds = _to_seconds(value, now)
     except (ValueError, OverflowError):
         return None
-    return min(max(seconds, 0.0), 3600.0)
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), 3600.0)
+
+
+def _to_seconds(value: str, now: float) -> float:
+    try:
+        return float(value)
+    except ValueError:
+        return parsedate_to_datetime(value).timestamp() - now

@@ -63,11 +63,17 @@ class Answer:
         status: The HTTP status.
         body: The whole body.
         retry_after_s: From its ``Retry-After`` header, in seconds.
+        secrets: What the request carried that no message may repeat.
     """
 
     status: int
     body: bytes = field(repr=False)
     retry_after_s: float | None = None
+    secrets: tuple[str, ...] = field(default=(), repr=False)
+
+    def redact(self, text: str) -> str:
+        """Take secrets out of what the service said."""
+        return redact_text(text, self.secrets)
 
 
 def parse_envelope(answer: Answer) -> Any:
@@ -77,7 +83,7 @@ def parse_envelope(answer: Answer) -> Any:
         FaceWarpError: The class that stands for the answer's code; `HttpError` for an answer without an envelope;
             `MalformedAnswerError` for a success without one.
     """
-    envelope = _read_envelope(answer.body)
+    envelope = _read_envelope(answer)
     if envelope is None:
         raise _error_without_envelope(answer)
     code, message, data = envelope
@@ -89,9 +95,9 @@ def parse_envelope(answer: Answer) -> Any:
     return data
 
 
-def _read_envelope(body: bytes) -> tuple[int, str, Any] | None:
+def _read_envelope(answer: Answer) -> tuple[int, str, Any] | None:
     try:
-        document = loads(body)
+        document = loads(answer.body)
     except ValueError:  # UnicodeDecodeError and both libraries' decode errors are ValueErrors
         return None
     if not isinstance(document, dict):
@@ -102,7 +108,7 @@ def _read_envelope(body: bytes) -> tuple[int, str, Any] | None:
     if isinstance(code, bool) or not isinstance(code, int):
         return None
     message = document.get("message")
-    return code, redact_text(message) if isinstance(message, str) else "", document.get("data")
+    return code, answer.redact(message) if isinstance(message, str) else "", document.get("data")
 
 
 def _error_without_envelope(answer: Answer) -> FaceWarpError:
@@ -110,7 +116,7 @@ def _error_without_envelope(answer: Answer) -> FaceWarpError:
         return AuthenticationError("the service refused the token", http_status=401)
     if answer.status == 429:
         return RateLimitedError("too many requests", http_status=429, retry_after_s=answer.retry_after_s)
-    start = redact_text(answer.body[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    start = answer.redact(answer.body[:_SHOWN_BYTES].decode("utf-8", "replace"))
     shown = f": {start!r}" if start else ""
     if 200 <= answer.status < 300:
         error: HttpError = MalformedAnswerError(
@@ -202,7 +208,7 @@ def parse_task(answer: Answer, *, task_id: int, kind: TaskKind | None = None) ->
 
 def _parse_task(answer: Answer, task_id: int, kind: TaskKind | None) -> Task:
     detail = _parse_data(answer, DetailData)
-    message = redact_text(detail.message or "")
+    message = answer.redact(detail.message or "")
     status = _STATUSES.get(detail.status)
     if status is None:
         raise TaskFailedError(message or f"the task ended with the unknown status {detail.status}")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from attrs import field, frozen
+from attrs import evolve, field, frozen
 
 from facewarp_async.config import ClientCredentials, PairOrder
 from facewarp_async.models import TaskKind
@@ -35,12 +35,14 @@ class ApiRequest:
         target: Path and query, encoded.
         body: JSON, ``None`` for none. It may hold a client secret, so it has no repr.
         creates_task: Whether it is paid for: such a request is never repeated unless the service surely did not act.
+        secrets: What must not be shown, should the answer repeat it.
     """
 
     method: str
     target: str
     body: bytes | None = field(default=None, repr=False)
     creates_task: bool = False
+    secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
 @frozen
@@ -57,7 +59,8 @@ def _post(path: str, payload: dict[str, Any], *, creates_task: bool = False) -> 
 
 def build_token_request(credentials: ClientCredentials) -> ApiRequest:
     """Ask for an access token."""
-    return _post(TOKEN_PATH, {"client_id": credentials.client_id, "client_secret": credentials.client_secret})
+    request = _post(TOKEN_PATH, {"client_id": credentials.client_id, "client_secret": credentials.client_secret})
+    return evolve(request, secrets=(credentials.client_secret,))
 
 
 def build_upload_request(file_name: str) -> ApiRequest:
