@@ -1,0 +1,111 @@
+"""The one gate of all calls."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from collections.abc import Callable
+
+import anyio
+import pytest
+from attrs import evolve
+
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.policy.rate import Priority
+from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
+from facewarp_async.session import Pacer
+from facewarp_async.wire.requests import UPLOAD_URL_PATH
+
+pytestmark = pytest.mark.anyio
+
+MakeClient = Callable[..., FaceSwapClient]
+
+
+async def test_the_most_urgent_waiter_goes_first_and_equals_in_their_order() -> None:
+    pacer, left = Pacer(200), list[str]()
+    await pacer.acquire(Priority.POLL)
+
+    async def wait(priority: Priority, name: str) -> None:
+        await pacer.acquire(priority)
+        left.append(name)
+
+    async with anyio.create_task_group() as group:
+        for name in ("poll", "poll 2", "upload", "create", "repeat", "create 2"):
+            group.start_soon(wait, Priority[name.split()[0].upper()], name)
+            await anyio.lowlevel.checkpoint()
+    assert left == ["repeat", "create", "create 2", "upload", "poll", "poll 2"]
+
+
+async def test_a_cancelled_waiter_costs_the_others_nothing() -> None:
+    pacer = Pacer(20)
+    await pacer.acquire(Priority.POLL)
+    cancelled = [asyncio.ensure_future(pacer.acquire(Priority.CREATE)) for _ in range(50)]
+    await anyio.wait_all_tasks_blocked()
+    for task in cancelled:
+        task.cancel()
+    await asyncio.wait(cancelled)
+    with anyio.fail_after(0.2):
+        await pacer.acquire(Priority.POLL)
+    assert all(task.cancelled() for task in cancelled)
+
+
+async def test_calls_are_spaced_and_none_leaves_early() -> None:
+    pacer, loop = Pacer(100), asyncio.get_running_loop()
+    left = []
+    for _ in range(8):
+        await pacer.acquire(Priority.POLL)
+        left.append(loop.time())
+    gaps = [later - earlier for earlier, later in itertools.pairwise(left)]
+    assert min(gaps) >= 0.0098
+
+
+async def test_a_refusal_closes_the_gate_for_all_that_wait_already() -> None:
+    pacer, loop = Pacer(50), asyncio.get_running_loop()
+    await pacer.acquire(Priority.POLL)
+    waiting = [asyncio.ensure_future(pacer.acquire(priority)) for priority in Priority]
+    await anyio.wait_all_tasks_blocked()
+    closed = loop.time()
+    pacer.refused(0.1)
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    assert loop.time() - closed >= 0.0999
+    await asyncio.wait(waiting)
+
+
+async def test_without_a_rate_calls_leave_at_once() -> None:
+    pacer, loop = Pacer(None), asyncio.get_running_loop()
+    begun = loop.time()
+    for _ in range(1000):
+        await pacer.acquire(Priority.POLL)
+    assert loop.time() - begun < 0.2
+
+
+@pytest.mark.slow
+async def test_a_call_that_is_refused_holds_the_others_back(local: LocalService, make_client: MakeClient) -> None:
+    loop, ended = asyncio.get_running_loop(), list[float]()
+
+    async def call(client: FaceSwapClient) -> None:
+        await client.request_upload("a.png")
+        ended.append(loop.time())
+
+    local.faults.add(FaultRule(Fault.RATE_LIMITED, UPLOAD_URL_PATH, nth=1, retry_after_s=0.3))
+    provider = evolve(local.provider, requests_per_second=20)
+    async with make_client(provider, local.auth) as client:
+        begun = loop.time()
+        async with anyio.create_task_group() as group:
+            for _ in range(4):
+                group.start_soon(call, client)
+    assert min(ended) - begun >= 0.3, "the first call was refused, and all waited as long as it was told to"
+
+
+@pytest.mark.slow
+async def test_the_services_strict_window_refuses_at_most_one_call_in_a_hundred(make_client: MakeClient) -> None:
+    async with (
+        LocalService(runner=InstantRunner(), requests_per_second=20) as service,
+        make_client(service.provider, service.auth) as client,
+    ):
+        async with anyio.create_task_group() as group:
+            for _ in range(60):
+                group.start_soon(client.request_upload, "a.png")
+        refusals = service.ledger.refusals[UPLOAD_URL_PATH, 802]
+        assert service.ledger.calls[UPLOAD_URL_PATH] == 60 + refusals
+    assert refusals <= 1
