@@ -296,8 +296,10 @@ class _Partial:
                     await self._append(file, buffer, total)
         finally:
             with anyio.CancelScope(shield=True):
-                await self._append(file, buffer, total)
-                await file.close()
+                try:
+                    await self._append(file, buffer, total)
+                finally:
+                    await file.close()
         if total is not None and self.length != total:
             raise IncompleteTransferError(f"{self.path.stem}: {self.length} of {total} bytes arrived")
 
