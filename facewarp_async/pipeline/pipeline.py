@@ -17,6 +17,7 @@ from facewarp_async.checking import check_job
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Limits
 from facewarp_async.errors import (
+    AuthenticationError,
     BatchStoppedError,
     ConfigurationError,
     CreditsExhaustedError,
@@ -245,21 +246,27 @@ class SwapPipeline:
     def _stop(self, error: FaceWarpError) -> None:
         """Let no further task be created, and end what cannot succeed any more.
 
-        Without credits, tasks that were paid for are still waited for and fetched. A create that may be on its way is
-        never cancelled, because its answer is worth money.
+        Without credits, tasks that were paid for are still waited for and fetched; without a token, results are still
+        fetched. A create that may be on its way is never cancelled, because its answer is worth money.
         """
         if self._stopped_by is not None:
             return
         self._stopped_by = error
         for active in self._active:
             active.run.stopped = error
-            may_succeed = isinstance(error, CreditsExhaustedError) and active.run.task_id is not None
-            if not active.run.sending and not may_succeed:
+            if not active.run.sending and not _may_succeed(active.run, error):
                 active.scope.cancel()
 
     def _tell(self, event: Event) -> None:
         if self._on_event is not None:
             self._on_event(event)
+
+
+def _may_succeed(run: JobRun, error: FaceWarpError) -> bool:
+    """Tell whether a job may be done all the same once an error has stopped the batch."""
+    if isinstance(error, CreditsExhaustedError):
+        return run.task_id is not None
+    return isinstance(error, AuthenticationError) and run.stage is Stage.DOWNLOAD
 
 
 def _stopped(run: JobRun, cause: FaceWarpError | None) -> Outcome:
