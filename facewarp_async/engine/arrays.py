@@ -16,6 +16,9 @@ Floats: TypeAlias = npt.NDArray[np.float32]
 Indices: TypeAlias = npt.NDArray[np.int32]
 """Numbers of mesh points."""
 
+Box: TypeAlias = tuple[int, int, int, int]
+"""Left, top, right and bottom in pixels."""
+
 
 def as_pixels(array: npt.ArrayLike) -> Pixels:
     """Give OpenCV's answer its real type, without a copy where it is uint8 already."""

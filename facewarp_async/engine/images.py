@@ -98,7 +98,7 @@ def _changed(picture: Picture, jobs: Sequence[tuple[Face, Source]], quality: Qua
     """Give a copy of a picture with the faces painted."""
     colour = picture.colour.copy()
     for face, source in jobs:
-        if not swap_face(picture.colour, face, source, quality, colour):
+        if swap_face(picture.colour, face, source, quality, colour) is None:
             raise EngineError(NO_FACE, "the face lies outside the picture")
     return evolve(picture, colour=colour)
 

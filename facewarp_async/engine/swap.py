@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 from attrs import field, frozen
 
-from facewarp_async.engine.arrays import Floats, Pixels, as_floats, as_pixels
+from facewarp_async.engine.arrays import Box, Floats, Pixels, as_floats, as_pixels
 from facewarp_async.engine.blend import blend_bands, blend_into, match_detail
 from facewarp_async.engine.colour import measure_light, relight
 from facewarp_async.engine.face import Face
@@ -84,7 +84,7 @@ def _scale_mesh(mesh: Floats, factors: Floats) -> Floats:
     return as_floats((mesh + centre) * factors - centre)
 
 
-def _crop_box(image: Pixels, face: Face, margin: float) -> tuple[int, int, int, int]:
+def _crop_box(image: Pixels, face: Face, margin: float) -> Box:
     """Left, top, right and bottom of a face with a margin around, inside the picture."""
     low, high = face.mesh[:, :2].min(0), face.mesh[:, :2].max(0)
     extra = (high - low).max() * margin
@@ -94,7 +94,7 @@ def _crop_box(image: Pixels, face: Face, margin: float) -> tuple[int, int, int, 
     return int(x0), int(y0), int(x1), int(y1)
 
 
-def swap_face(base: Pixels, face: Face, source: Source, quality: Quality, out: Pixels) -> bool:
+def swap_face(base: Pixels, face: Face, source: Source, quality: Quality, out: Pixels) -> Box | None:
     """Paint a new face over one in the medium.
 
     Args:
@@ -102,14 +102,15 @@ def swap_face(base: Pixels, face: Face, source: Source, quality: Quality, out: P
         face: The face in it to be replaced.
         source: The new face.
         quality: `FAST` or `HD`.
-        out: (h, w, 3) uint8, a copy of `base`, perhaps with other faces already painted; changed in place.
+        out: (h, w, 3) uint8, changed in place: a copy of `base`, perhaps with other faces already painted, or `base`
+            itself.
 
     Returns:
-        False where almost nothing of the face lies in the picture, and nothing was painted.
+        The box outside of which nothing was painted; None where too little of the face lies in the picture.
     """
     x0, y0, x1, y1 = box = _crop_box(base, face, _MARGIN)
     if min(x1 - x0, y1 - y0) < _SMALLEST_CROP:
-        return False
+        return None
     crop, small = _reduce(base[y0:y1, x0:x1], face, box, quality.work)
     edges = Edges(left=x0 == 0, top=y0 == 0, right=x1 == base.shape[1], bottom=y1 == base.shape[0])
     is_reduced = crop.shape[:2] != (y1 - y0, x1 - x0)
@@ -119,10 +120,10 @@ def swap_face(base: Pixels, face: Face, source: Source, quality: Quality, out: P
         painted = as_floats(cv2.resize(painted, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC))
         opacity = as_floats(cv2.resize(opacity, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR))
     blend_into(out[y0:y1, x0:x1], painted, opacity)
-    return True
+    return box
 
 
-def _reduce(view: Pixels, face: Face, box: tuple[int, int, int, int], work: int) -> tuple[Pixels, Face]:
+def _reduce(view: Pixels, face: Face, box: Box, work: int) -> tuple[Pixels, Face]:
     """Bring the crop to the size that is worked on, and the face into its pixels."""
     x0, y0, _, _ = box
     scale = min(1.0, work / face.size)
