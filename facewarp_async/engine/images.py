@@ -10,16 +10,12 @@ import cv2
 import numpy as np
 from attrs import evolve
 
-from facewarp_async.engine.arrays import Floats, Pixels, as_floats
 from facewarp_async.engine.errors import NO_FACE, TASK_FAILED, EngineError
 from facewarp_async.engine.face import Face, nearest_face
-from facewarp_async.engine.files import write_file
 from facewarp_async.engine.finder import local_finder, pick_single
 from facewarp_async.engine.media import Picture, read_picture, write_picture, write_thumbnail
 from facewarp_async.engine.swap import FAST, HD, Quality, Source, swap_face
-from facewarp_async.engine.values import FaceCrop, Landmarks, SwappedImage
-
-_CROP_MARGIN = 0.3  # of the face's size, on each side
+from facewarp_async.engine.values import Landmarks, SwappedImage
 
 
 @contextmanager
@@ -113,52 +109,3 @@ def _write_result(picture: Picture, out: Path, quality: Quality) -> SwappedImage
         raise
     height, width = picture.colour.shape[:2]
     return SwappedImage(path=path, width=width, height=height, size=size, thumbnail=thumbnail)
-
-
-def find_picture_faces(media: Path, out_dir: Path) -> list[FaceCrop]:
-    """Find the faces of a picture, from left to right, and write a crop of each.
-
-    Raises:
-        EngineError: 701 unreadable, 703 not a supported picture, 704 too large.
-    """
-    with typed_failures():
-        image = read_picture(media).flattened()
-        return write_crops([(image, face) for face in local_finder().find(image)], out_dir)
-
-
-def write_crops(found: Sequence[tuple[Pixels, Face]], out_dir: Path) -> list[FaceCrop]:
-    """Write a crop of each face, taken from the picture that stands beside it; all or none."""
-    crops: list[FaceCrop] = []
-    try:
-        for number, (image, face) in enumerate(found):
-            crops.append(_write_crop(image, face, out_dir / f"face-{number:02d}.png"))
-    except BaseException:
-        for crop in crops:
-            crop.path.unlink(missing_ok=True)
-        raise
-    return crops
-
-
-def _write_crop(image: Pixels, face: Face, path: Path) -> FaceCrop:
-    low, high = face.bounds
-    margin = face.size * _CROP_MARGIN
-    height, width = image.shape[:2]
-    x0, y0 = np.floor(np.clip(low - margin, 0, (width - 1, height - 1))).astype(int)
-    x1, y1 = np.ceil(np.clip(high + margin, 1, (width, height))).astype(int)
-    crop = image[y0:y1, x0:x1]
-    data = cv2.imencode(".png", crop)[1].tobytes()
-    write_file(path, data)
-    return FaceCrop(
-        path=path,
-        width=int(x1 - x0),
-        height=int(y1 - y0),
-        size=len(data),
-        keypoints=_keypoints(face.landmarks, as_floats([x0, y0]), as_floats([x1 - x0, y1 - y0])),
-        landmarks=tuple((float(x), float(y)) for x, y in face.landmarks),
-    )
-
-
-def _keypoints(landmarks: Floats, corner: Floats, size: Floats) -> tuple[tuple[int, int], ...]:
-    """Whole pixels of the crop; a point beyond the picture's edge is moved onto it."""
-    points = np.clip(np.round(landmarks - corner), 0, size - 1).astype(int)
-    return tuple((int(x), int(y)) for x, y in points)

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
 import av
 
 from facewarp_async.engine.arrays import Pixels
-from facewarp_async.engine.clip import Clip, Frame, open_clip
-from facewarp_async.engine.encode import ClipWriter
+from facewarp_async.engine.clips import Clip, ClipWriter, Frame, Samples, open_clip, read_frames
 from facewarp_async.engine.errors import NO_FACE, EngineError
 from facewarp_async.engine.face import Face, nearest_face
 from facewarp_async.engine.files import atomic_path
-from facewarp_async.engine.finder import is_same_place, local_finder, pick_single
-from facewarp_async.engine.images import read_source, typed_failures, write_crops
+from facewarp_async.engine.finder import local_finder, pick_single
+from facewarp_async.engine.images import read_source, typed_failures
 from facewarp_async.engine.media import Picture, write_picture, write_thumbnail
 from facewarp_async.engine.swap import FAST, HD, Source, swap_face
 from facewarp_async.engine.track import MEMORY_S, Tracked, Tracker
-from facewarp_async.engine.values import FaceCrop, Landmarks, SwappedVideo, Thumbnail
+from facewarp_async.engine.values import Landmarks, SwappedVideo, Thumbnail
 
-SAMPLES = 9
 _COVER_QUALITY = 90
 
 Choice: TypeAlias = Callable[[Frame, list[Tracked]], list[tuple[Face, Source]]]
@@ -65,51 +63,11 @@ def swap_video_faces(
     """
     with typed_failures():
         with open_clip(media) as clip:
-            named = _NamedFaces(pairs, _Samples(clip))
+            named = _NamedFaces(pairs, Samples(clip))
             _survey(clip, named)
         with open_clip(media) as clip:
-            named.restart(_Samples(clip))
+            named.restart(Samples(clip))
             return _swap_clip(clip, out, named, hd=hd)
-
-
-def find_clip_faces(media: Path, out_dir: Path) -> list[FaceCrop]:
-    """Find the faces in several frames spread over a clip, each place once, and write a crop of each.
-
-    Raises:
-        EngineError: 701 unreadable, 703 not a supported clip, 704 too large or too long.
-    """
-    with typed_failures(), open_clip(media) as clip:
-        found: list[tuple[Pixels, Face]] = []
-        samples = _Samples(clip)
-        for frame in _frames(clip):
-            if not samples.is_due(frame):
-                continue
-            image = frame.planes().to_picture()
-            for face in local_finder().find(image):
-                if not any(is_same_place(face, other) for _, other in found):
-                    found.append((image, face))
-        found.sort(key=lambda item: float(item[1].bounds[0][0]))
-        return write_crops(found, out_dir)
-
-
-def _frames(clip: Clip) -> Iterator[Frame]:
-    return (item for item in clip.read() if isinstance(item, Frame))
-
-
-class _Samples:
-    """Picks frames spread evenly over a clip; always the same ones."""
-
-    def __init__(self, clip: Clip) -> None:
-        step = 1.0 if not clip.duration_s else clip.duration_s / SAMPLES
-        self._due = [step * number for number in range(SAMPLES)]
-
-    def is_due(self, frame: Frame) -> bool:
-        """Say whether a frame is the first at or after the next of the times."""
-        if not self._due or frame.time_s < self._due[0]:
-            return False
-        while self._due and frame.time_s >= self._due[0]:
-            self._due.pop(0)
-        return True
 
 
 class _MainFace:
@@ -144,7 +102,7 @@ class _MainFace:
 class _NamedFaces:
     """Chooses the faces that landmarks name, wherever they go once they have been seen there."""
 
-    def __init__(self, pairs: Sequence[tuple[Landmarks, Path]], samples: _Samples) -> None:
+    def __init__(self, pairs: Sequence[tuple[Landmarks, Path]], samples: Samples) -> None:
         self._landmarks = [landmarks for landmarks, _ in pairs]
         self._sources = [read_source(face) for _, face in pairs]
         self._tracks: dict[int, int] = {}
@@ -155,7 +113,7 @@ class _NamedFaces:
         """Whether each of the landmarks has met a face."""
         return len(set(self._tracks.values())) == len(self._sources)
 
-    def restart(self, samples: _Samples) -> None:
+    def restart(self, samples: Samples) -> None:
         """Keep what has been learnt for reading the clip again: the tracks will have the same numbers."""
         self._samples = samples
 
@@ -178,7 +136,7 @@ def _survey(clip: Clip, named: _NamedFaces) -> None:
         EngineError: 602 where one is never met.
     """
     tracker = Tracker(local_finder())
-    for frame in _frames(clip):
+    for frame in read_frames(clip):
         named(frame, tracker.step(frame.planes().to_picture(), frame.time_s))
         if named.is_complete:
             return

@@ -12,10 +12,10 @@ import av
 import av.container
 import av.error
 
-from facewarp_async.engine.clip import Clip, Frame, SoundPacket
+from facewarp_async.engine.clips.base import Clip, Frame, SoundPacket
+from facewarp_async.engine.clips.planes import Planes
 from facewarp_async.engine.errors import TASK_FAILED, EngineError
 from facewarp_async.engine.media import SYNTHETIC
-from facewarp_async.engine.planes import Planes
 
 # What players expect to find in MP4; anything else becomes AAC.
 _COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
