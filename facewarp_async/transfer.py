@@ -12,17 +12,17 @@ import logging
 import os
 import random
 import re
-import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import aiofiles.threadpool
 import aiohttp
 import anyio
 import anyio.to_thread
 from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http import StreamWriter
 from yarl import URL
 
 from facewarp_async.config import Timeouts
@@ -39,6 +39,7 @@ from facewarp_async.errors import (
 )
 from facewarp_async.files import FileIdentity, MediaFile
 from facewarp_async.policy.retry import Repetitions, RetryPolicy
+from facewarp_async.redaction import redact_text
 from facewarp_async.wire.presigned import check_storage_url, parse_storage_error
 
 logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class FilePayload(aiohttp.Payload):
         self._stall_s = stall_s
         self._on_progress = on_progress
         self.failure: Exception | None = None
-        """Why the body could not be sent, since aiohttp tells that only in its own words."""
+        """Why the body could not be sent, where that is not the connection's fault: aiohttp tells only in its words."""
 
     def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:  # noqa: ARG002 - aiohttp's signature
         """Refuse: a streamed body is never text."""
@@ -87,44 +88,73 @@ class FilePayload(aiohttp.Payload):
     ) -> None:
         """Send the file; its own length is the content's length."""
         try:
-            await self._send(writer)
-        except Exception as error:
+            await self._send(cast(StreamWriter, writer))
+        except FaceWarpError as error:
             self.failure = error
             raise
 
-    async def _send(self, writer: AbstractStreamWriter) -> None:
-        path, left = self._file.path, self._file.size
-        file = await self._open()
+    async def _send(self, writer: StreamWriter) -> None:
+        left = self._file.size
+        with self._reading():
+            file = await _open(self._file.path, "rb")
         try:
             while left:
-                chunk = await file.read(min(CHUNK_BYTES, left))
+                chunk = await self._read(file, min(CHUNK_BYTES, left))
                 left -= len(chunk)
-                if not chunk:
-                    raise FileChangedError(f"{path}: shrank while it was being sent")
                 if not left:
                     await self._close_unchanged(file)
-                with anyio.move_on_after(self._stall_s) as watch:
-                    await writer.write(chunk)
-                if watch.cancelled_caught:
-                    raise IncompleteTransferError(f"{path}: no byte was taken for {self._stall_s:g} s")
-                if self._on_progress is not None:
-                    self._on_progress(self._file.size - left, self._file.size)
+                await self._write(writer, chunk)
+                self._tell(self._file.size - left)
         finally:
             if not file.closed:
                 with anyio.CancelScope(shield=True):
                     await file.close()
 
-    async def _open(self) -> Any:
+    async def _read(self, file: Any, size: int) -> bytes:
+        with self._reading(), anyio.CancelScope(shield=True):  # the thread has to be done before the file is closed
+            chunk: bytes = await file.read(size)
+        if not chunk:
+            raise FileChangedError(f"{self._file.path}: shrank while it was being sent")
+        return chunk
+
+    async def _close_unchanged(self, file: Any) -> None:
+        with self._reading(), anyio.CancelScope(shield=True):
+            status = await anyio.to_thread.run_sync(os.fstat, file.fileno())
+            await file.close()
+        if FileIdentity.of(status) != self._file.identity:
+            raise FileChangedError(f"{self._file.path}: changed while it was being sent")
+
+    @contextlib.contextmanager
+    def _reading(self) -> Iterator[None]:
         try:
-            return await _open(self._file.path, "rb")
+            yield
         except OSError as error:
             raise FileChangedError(f"{self._file.path}: can no longer be read: {error.strerror}") from error
 
-    async def _close_unchanged(self, file: Any) -> None:
-        status = await anyio.to_thread.run_sync(os.fstat, file.fileno())
-        await file.close()
-        if FileIdentity.of(status) != self._file.identity:
-            raise FileChangedError(f"{self._file.path}: changed while it was being sent")
+    async def _write(self, writer: StreamWriter, chunk: bytes) -> None:
+        """Hand a chunk to the connection. However slowly the peer takes it, only standing still is a failure."""
+        await writer.write(chunk, drain=False)
+        unsent = _unsent_bytes(writer)
+        while True:
+            with anyio.move_on_after(self._stall_s):
+                return await writer.drain()
+            before, unsent = unsent, _unsent_bytes(writer)
+            if unsent >= before:
+                raise IncompleteTransferError(f"{self._file.path}: no byte was taken for {self._stall_s:g} s")
+
+    def _tell(self, sent: int) -> None:
+        if self._on_progress is None:
+            return
+        try:
+            self._on_progress(sent, self._file.size)
+        except Exception as error:
+            self.failure = error
+            raise
+
+
+def _unsent_bytes(writer: StreamWriter) -> int:
+    transport = writer.transport
+    return 0 if transport is None else transport.get_write_buffer_size()
 
 
 class Transfers:
@@ -144,6 +174,7 @@ class Transfers:
         self._allow_plain = allow_plain
         self._timeouts = timeouts
         self._retry = retry
+        self._targets: set[Path] = set()
 
     async def upload(
         self,
@@ -184,30 +215,36 @@ class Transfers:
             on_progress: Told of the bytes received.
 
         Raises:
-            OutputError: The file cannot be written; `DiskFullError` for want of space.
+            OutputError: The file cannot be written, or another download writes it; `DiskFullError` for want of space.
             StorageError: The storage refused.
-            TransportError: The connection failed as often as it was tried.
+            TransportError: The connection failed as often as it was tried, and no further byte arrived in between.
         """
-        part = target.with_name(target.name + ".part")
-        partial = _Partial(part, on_progress)
+        if target in self._targets:
+            raise OutputError(f"{target}: is being written by another download")
+        partial = _Partial(target, on_progress)
+        self._targets.add(target)
         try:
-            await anyio.to_thread.run_sync(lambda: target.parent.mkdir(parents=True, exist_ok=True))
-            await self._repeat(lambda url: self._get(url, partial), source_url)
-            await anyio.to_thread.run_sync(_publish, part, target)
-        except BaseException as error:
+            with _writing(target):
+                await anyio.to_thread.run_sync(lambda: target.parent.mkdir(parents=True, exist_ok=True))
+            await self._repeat(lambda url: self._get(url, partial), source_url, lambda: partial.length)
+            with _writing(target):
+                await anyio.to_thread.run_sync(_publish, partial.path, target)
+        except BaseException:
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(_discard, part)
-            if isinstance(error, OSError) and not isinstance(error, FaceWarpError):
-                _raise_for_disk(error, target)
+                await anyio.to_thread.run_sync(_discard, partial.path)
             raise
+        finally:
+            self._targets.discard(target)
         return partial.length
 
     async def _repeat(
-        self, attempt: Callable[[str], Awaitable[None]], get_url: Callable[[bool], Awaitable[str]]
+        self,
+        attempt: Callable[[str], Awaitable[None]],
+        get_url: Callable[[bool], Awaitable[str]],
+        get_length: Callable[[], int] = lambda: 0,
     ) -> None:
-        repetitions = Repetitions(
-            self._retry, creates_task=False, give_up_at=time.monotonic() + self._timeouts.repeat_s
-        )
+        """Make attempts until one succeeds or they are used up, anew for each that came further than all before it."""
+        repetitions, waited_s, furthest = self._repetitions(), 0.0, 0
         url, renewals = await get_url(False), 0
         while True:
             try:
@@ -218,22 +255,29 @@ class Transfers:
                     raise
                 url = await get_url(True)
             except FaceWarpError as error:
-                delay_s = repetitions.delay_s(error, now=time.monotonic(), jitter=_jitter())
+                if get_length() > furthest:
+                    repetitions, waited_s, furthest = self._repetitions(), 0.0, get_length()
+                delay_s = repetitions.delay_s(error, now=waited_s, jitter=_jitter())
                 if delay_s is None:
                     raise
                 logger.debug("repeating in %.1f s after: %s", delay_s, error)
                 await anyio.sleep(delay_s)
+                waited_s += delay_s
+
+    def _repetitions(self) -> Repetitions:
+        # A transfer may take as long as it needs: only the waiting between attempts is counted.
+        return Repetitions(self._retry, creates_task=False, give_up_at=self._timeouts.repeat_s)
 
     async def _put(self, url: str, file: MediaFile, on_progress: ProgressCallback | None) -> None:
         payload = FilePayload(file, stall_s=self._timeouts.stall_s, on_progress=on_progress)
         try:
             async with self._request("PUT", url, data=payload, skip_auto_headers=("Content-Type",)) as response:
+                body = await self._read_start(response)  # of a success too, so that the connection is kept
                 if response.status >= 300:
-                    raise parse_storage_error(response.status, await response.content.read(_ERROR_BYTES))
-                await response.content.read(_ERROR_BYTES)  # an empty body, read so that the connection is kept
+                    raise parse_storage_error(response.status, body)
         except (aiohttp.ClientError, OSError) as error:
             if payload.failure is not None:
-                raise payload.failure from error
+                raise payload.failure from None
             _raise_for_transport(error, f"upload of {file.path}", self._timeouts)
 
     async def _get(self, url: str, partial: _Partial) -> None:
@@ -243,10 +287,17 @@ class Transfers:
                     partial.restart()
                     raise IncompleteTransferError("the storage has no such range")
                 if response.status not in {200, 206}:
-                    raise parse_storage_error(response.status, await response.content.read(_ERROR_BYTES))
+                    raise parse_storage_error(response.status, await self._read_start(response))
                 await partial.receive(response)
         except aiohttp.ClientError as error:
-            _raise_for_transport(error, f"download of {partial.path.stem}", self._timeouts)
+            _raise_for_transport(error, f"download of {partial.target}", self._timeouts)
+
+    async def _read_start(self, response: aiohttp.ClientResponse) -> bytes:
+        body = b""
+        with anyio.move_on_after(self._timeouts.stall_s):
+            while chunk := await response.content.read(_ERROR_BYTES - len(body)):
+                body += chunk
+        return body
 
     def _request(self, method: str, url: str, **options: Any) -> Any:
         check_storage_url(url, allow_plain=self._allow_plain)
@@ -266,8 +317,9 @@ class Transfers:
 class _Partial:
     """A download's ``.part`` file and how far it is."""
 
-    def __init__(self, path: Path, on_progress: ProgressCallback | None) -> None:
-        self.path = path
+    def __init__(self, target: Path, on_progress: ProgressCallback | None) -> None:
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
         self.length = 0
         self._etag: str | None = None
         self._on_progress = on_progress
@@ -287,7 +339,8 @@ class _Partial:
         """Append an answer's body, and check that it is whole."""
         total = self._begin(response)
         buffer = bytearray()
-        file = await _open(self.path, "r+b" if self.length else "wb")
+        with _writing(self.target):
+            file = await _open(self.path, "r+b" if self.length else "wb")
         try:
             await file.seek(self.length)
             async for chunk in response.content.iter_any():
@@ -301,17 +354,18 @@ class _Partial:
                 finally:
                     await file.close()
         if total is not None and self.length != total:
-            raise IncompleteTransferError(f"{self.path.stem}: {self.length} of {total} bytes arrived")
+            raise IncompleteTransferError(f"{self.target}: {self.length} of {total} bytes arrived")
 
     def _begin(self, response: aiohttp.ClientResponse) -> int | None:
-        span = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
-        if response.status == 206 and span and int(span[1]) == self.length:
-            return int(span[2])
-        if response.status == 206:
-            self.restart()
-            raise IncompleteTransferError("the storage sent another range than was asked for")
-        self.restart()
         etag = response.headers.get("ETag", "")
+        if response.status == 206:
+            span = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            # Not every storage heeds If-Range: the rest has to be of the same file as the beginning.
+            if span and int(span[1]) == self.length and etag in {"", self._etag}:
+                return int(span[2])
+            self.restart()
+            raise IncompleteTransferError("the storage sent another part than was asked for")
+        self.restart()
         self._etag = etag if etag and not etag.startswith("W/") else None
         return response.content_length
 
@@ -320,10 +374,11 @@ class _Partial:
             return
         view = memoryview(bytes(buffer))
         buffer.clear()
-        while view:
-            written = await file.write(view)
-            view = view[written:]
-            self.length += written
+        with _writing(self.target), anyio.CancelScope(shield=True):  # the thread has to be done before the file closes
+            while view:
+                written = await file.write(view)
+                view = view[written:]
+                self.length += written
         if self._on_progress is not None:
             self._on_progress(self.length, total or 0)
 
@@ -368,14 +423,20 @@ def _discard(part: Path) -> None:
 
 
 def _raise_for_transport(error: Exception, what: str, timeouts: Timeouts) -> NoReturn:
+    # Without their causes: aiohttp's errors hold the URL, and that its signature.
+    reason = redact_text(str(error)) or type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
-        raise ConnectError(f"{what}: no connection: {type(error).__name__}") from error
+        raise ConnectError(f"{what}: no connection: {reason}") from None
     if isinstance(error, TimeoutError):
-        raise RequestTimeoutError(f"{what}: no byte for {timeouts.stall_s:g} s") from error
-    raise ConnectionLostError(f"{what}: the connection was cut: {type(error).__name__}") from error
+        raise RequestTimeoutError(f"{what}: no byte for {timeouts.stall_s:g} s") from None
+    raise ConnectionLostError(f"{what}: the connection was cut: {reason}") from None
 
 
-def _raise_for_disk(error: OSError, target: Path) -> NoReturn:
-    full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-    cls = DiskFullError if full else OutputError
-    raise cls(f"{target}: cannot be written: {error.strerror or error}") from error
+@contextlib.contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        cls = DiskFullError if full else OutputError
+        raise cls(f"{target}: cannot be written: {error.strerror or error}") from error
