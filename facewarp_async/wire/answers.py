@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, TypeVar
 
 from attrs import field, frozen
@@ -12,6 +13,8 @@ from facewarp_async.errors import (
     HttpError,
     MalformedAnswerError,
     RateLimitedError,
+    ServerError,
+    ServiceError,
     TaskFailedError,
     error_for_code,
 )
@@ -29,7 +32,7 @@ from facewarp_async.models import (
     UploadGrant,
     VideoResult,
 )
-from facewarp_async.redaction import redact_text
+from facewarp_async.redaction import clean_text, redact_text
 from facewarp_async.wire.converter import ShapeError, structure
 from facewarp_async.wire.json import loads
 from facewarp_async.wire.shapes import (
@@ -46,6 +49,7 @@ from facewarp_async.wire.shapes import (
 T = TypeVar("T")
 
 _SHOWN_BYTES = 200
+_NUMBER = re.compile(r"-?[0-9]{1,18}", re.ASCII)
 _STATUSES = {
     0: TaskStatus.FINISHED,
     1: TaskStatus.WAITING,
@@ -71,9 +75,9 @@ class Answer:
     retry_after_s: float | None = None
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
-    def redact(self, text: str) -> str:
-        """Take secrets out of what the service said."""
-        return redact_text(text, self.secrets)
+    def clean(self, text: str) -> str:
+        """Make what the service said fit to be shown."""
+        return clean_text(text, self.secrets)
 
 
 def parse_envelope(answer: Answer) -> Any:
@@ -89,7 +93,11 @@ def parse_envelope(answer: Answer) -> Any:
     code, message, data = envelope
     code = {401: 401, 429: 802}.get(answer.status, code)  # these two statuses speak for themselves
     if code != 200:
-        raise error_for_code(code, message, http_status=answer.status, retry_after_s=answer.retry_after_s)
+        error = error_for_code(code, message, http_status=answer.status, retry_after_s=answer.retry_after_s)
+        if type(error) is ServiceError and (500 <= code < 600 or answer.status >= 500):
+            # A gateway's own envelope, such as a 504: the service behind it may have acted.
+            error = ServerError(error.message, code=code, http_status=answer.status, retry_after_s=answer.retry_after_s)
+        raise error
     if answer.status >= 300:
         raise HttpError(f"HTTP {answer.status} around an envelope that says success", http_status=answer.status)
     return data
@@ -103,12 +111,12 @@ def _read_envelope(answer: Answer) -> tuple[int, str, Any] | None:
     if not isinstance(document, dict):
         return None
     code = document.get("code")
-    if isinstance(code, str) and code.lstrip("-").isdecimal():
+    if isinstance(code, str) and _NUMBER.fullmatch(code):
         code = int(code)
     if isinstance(code, bool) or not isinstance(code, int):
         return None
     message = document.get("message")
-    return code, answer.redact(message) if isinstance(message, str) else "", document.get("data")
+    return code, answer.clean(message) if isinstance(message, str) else "", document.get("data")
 
 
 def _error_without_envelope(answer: Answer) -> FaceWarpError:
@@ -116,7 +124,8 @@ def _error_without_envelope(answer: Answer) -> FaceWarpError:
         return AuthenticationError("the service refused the token", http_status=401)
     if answer.status == 429:
         return RateLimitedError("too many requests", http_status=429, retry_after_s=answer.retry_after_s)
-    start = answer.redact(answer.body[:_SHOWN_BYTES].decode("utf-8", "replace"))
+    # Cut after the secrets are out: half a secret would not be known for one.
+    start = redact_text(answer.body.decode("utf-8", "replace"), answer.secrets)[:_SHOWN_BYTES]
     shown = f": {start!r}" if start else ""
     if 200 <= answer.status < 300:
         error: HttpError = MalformedAnswerError(
@@ -139,7 +148,7 @@ def _shaped(data: Any, shape: type[T], path: str) -> T:
     try:
         return structure(data, shape, path=path)
     except ShapeError as error:
-        raise MalformedAnswerError(f"the service's answer cannot be read: {redact_text(str(error))}") from error
+        raise MalformedAnswerError(f"the service's answer cannot be read: {clean_text(str(error))}") from error
 
 
 def parse_token(answer: Answer) -> AccessToken:
@@ -208,7 +217,7 @@ def parse_task(answer: Answer, *, task_id: int, kind: TaskKind | None = None) ->
 
 def _parse_task(answer: Answer, task_id: int, kind: TaskKind | None) -> Task:
     detail = _parse_data(answer, DetailData)
-    message = answer.redact(detail.message or "")
+    message = answer.clean(detail.message or "")
     status = _STATUSES.get(detail.status)
     if status is None:
         raise TaskFailedError(message or f"the task ended with the unknown status {detail.status}")
@@ -265,7 +274,7 @@ def _video(data: VideoData, task_id: int) -> VideoResult:
 
 
 def _points(face: FaceData) -> tuple[Point, ...]:
-    names = sorted(face.kps, key=lambda name: (int(name) if name.isdecimal() else 0, name))
+    names = sorted(face.kps, key=lambda name: (int(name) if _NUMBER.fullmatch(name) else 0, name))
     return tuple(Point(face.kps[name].x, face.kps[name].y) for name in names)
 
 

@@ -1,12 +1,15 @@
 """The one cattrs converter of the wire: tolerant of how the service writes values, strict about what is needed.
 
-Numbers may come as strings and the reverse, unknown fields are ignored, ``null`` stands for a missing optional field,
-and ``[]`` for an empty object (protocol, "Envelope").
+Numbers may come as strings and the reverse, unknown fields are ignored, ``null`` or nonsense stands for a missing
+optional field, and ``[]`` for an empty object (protocol, "Envelope").
 """
 
 from __future__ import annotations
 
 import math
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any, TypeVar
 
 import cattrs
@@ -14,6 +17,9 @@ from attrs import has
 from cattrs.gen import make_dict_structure_fn
 
 T = TypeVar("T")
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]{1,19}\s*", re.ASCII)
+"""No longer than what fits 64 bits: Python refuses to read thousands of digits, in words of its own."""
 
 
 class ShapeError(ValueError):
@@ -27,7 +33,7 @@ def _to_int(value: Any, _type: Any) -> int:
         return value
     if isinstance(value, float) and value.is_integer():
         return int(value)
-    if isinstance(value, str):
+    if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
     raise ValueError(f"expected an integer, got {_name(value)}")
 
@@ -35,7 +41,12 @@ def _to_int(value: Any, _type: Any) -> int:
 def _to_float(value: Any, _type: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(f"expected a number, got {_name(value)}")
-    number = float(value)
+    try:
+        number = float(value)
+    except ValueError:  # its text would repeat the value
+        raise ValueError("expected a number, got a string") from None
+    except OverflowError:
+        number = math.inf
     if not math.isfinite(number):
         raise ValueError("expected a finite number")
     return number
@@ -55,19 +66,20 @@ def _name(value: Any) -> str:
     )
 
 
-def _to_optional_number(kind: type, value: Any) -> Any:
-    if value is None or value == "":
+def _to_optional(read: Callable[[Any, Any], Any], value: Any, type_: Any) -> Any:
+    """Read what is not needed, ``None`` where it makes no sense: no result is lost over the size of its thumbnail."""
+    try:
+        return read(value, type_)
+    except ValueError:
         return None
-    return _to_int(value, int) if kind is int else _to_float(value, float)
 
 
 def _build() -> cattrs.Converter:
     converter = cattrs.Converter(detailed_validation=True)
-    converter.register_structure_hook(int, _to_int)
-    converter.register_structure_hook(float, _to_float)
-    converter.register_structure_hook(str, _to_str)
-    for kind in (int, float):
-        converter.register_structure_hook(kind | None, lambda value, _type, kind=kind: _to_optional_number(kind, value))
+    hooks: dict[Any, Callable[[Any, Any], Any]] = {int: _to_int, float: _to_float, str: _to_str}
+    for kind, read in hooks.items():
+        converter.register_structure_hook(kind, read)
+        converter.register_structure_hook(kind | None, partial(_to_optional, read))
 
     def object_hook(cls: type[Any]) -> Any:
         structure = make_dict_structure_fn(cls, converter)

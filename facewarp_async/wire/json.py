@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 try:
     import orjson
 except ImportError:  # the extra is optional by design
+
+    def _refuse_constant(name: str) -> Any:
+        raise ValueError(f"{name} is no JSON")
+
+    _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+    _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
     def dumps(value: Any) -> bytes:
         """Return compact UTF-8 JSON."""
@@ -19,7 +26,13 @@ except ImportError:  # the extra is optional by design
         Raises:
             ValueError: It is none.
         """
-        return json.loads(body)
+        try:
+            document = _DECODER.decode(body.decode("utf-8"))
+        except RecursionError:
+            raise ValueError("it is nested too deeply") from None
+        if _SURROGATE.search(body) is not None:
+            dumps(document)  # raises where half a character stands alone, which could never be sent back
+        return document
 
 else:
 

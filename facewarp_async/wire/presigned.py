@@ -7,11 +7,14 @@ from datetime import UTC, datetime, timedelta
 from urllib.parse import parse_qs, urlsplit
 
 from facewarp_async.errors import StorageError, UrlExpiredError
-from facewarp_async.redaction import redact_text
+from facewarp_async.redaction import clean_text
 
 _CODE = re.compile(rb"<Code>([^<]{1,80})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,400})</Message>")
-_SHOWN_BYTES = 200
+_SHOWN_CHARACTERS = 400
+_SECRET_PARAMETERS = ("X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token")
+_URL = re.compile(r"[!-~]+")
+"""Printable ASCII: a URL goes on the wire as it is, and nothing in it may end the line there."""
 
 
 def expires_at(url: str) -> datetime | None:
@@ -37,10 +40,11 @@ def check_storage_url(url: str, *, allow_plain: bool) -> None:
     try:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+        usable = usable and "@" not in parts.netloc and _URL.fullmatch(url) is not None
     except ValueError:  # a port or an address that is none
         usable = False
     if not usable:
-        raise StorageError("the service gave a presigned URL that is none")
+        raise StorageError("the service gave a presigned URL that is none, or one with credentials")
     if parts.scheme == "http" and not allow_plain:
         raise StorageError(
             f"the service, asked over https, gave a presigned URL over plain http, at {parts.hostname}: refused; "
@@ -48,15 +52,23 @@ def check_storage_url(url: str, *, allow_plain: bool) -> None:
         )
 
 
-def parse_storage_error(status: int, body: bytes) -> StorageError:
-    """Return the error that a storage's refusal means. A 403 is a URL that lapsed or was never right."""
+def parse_storage_error(status: int, body: bytes, *, url: str = "") -> StorageError:
+    """Return the error that a storage's refusal means. A 403 is a URL that lapsed or was never right.
+
+    Args:
+        status: The HTTP status.
+        body: The beginning of the answer's body.
+        url: What was asked for, whose signature no message may repeat.
+    """
     code_match, message_match = _CODE.search(body), _MESSAGE.search(body)
-    code = code_match[1].decode("utf-8", "replace") if code_match else ""
-    if message_match:
-        said = message_match[1].decode("utf-8", "replace")
-    else:
-        said = body[:_SHOWN_BYTES].decode("utf-8", "replace")
-    said = redact_text(said)
+    code = clean_text(code_match[1].decode("utf-8", "replace")) if code_match else ""
+    said = (message_match[1] if message_match else body).decode("utf-8", "replace")
+    said = clean_text(said, _secrets_of(url))[:_SHOWN_CHARACTERS]
     message = f"the storage answered HTTP {status}" + (f" {code}" if code else "") + (f": {said}" if said else "")
     cls = UrlExpiredError if status == 403 else StorageError
     return cls(message, storage_code=code, http_status=status)
+
+
+def _secrets_of(url: str) -> list[str]:
+    parameters = parse_qs(urlsplit(url).query)
+    return [value for name in _SECRET_PARAMETERS for value in parameters.get(name, ())]

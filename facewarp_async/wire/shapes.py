@@ -4,7 +4,24 @@ from __future__ import annotations
 
 from typing import Any
 
-from attrs import frozen
+from attrs import Attribute, field, frozen
+
+_LARGEST_ID = 2**63 - 1
+
+
+def _check_key(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    if not value or not value.isprintable():
+        raise ValueError("expected a key, got a text that is empty or cannot be printed")
+
+
+def _check_id(_instance: object, _attribute: Attribute[int], value: int) -> None:
+    if not 0 < value <= _LARGEST_ID:
+        raise ValueError("expected a task's id, got a number that cannot be one")
+
+
+def _check_token(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    if not (value.isascii() and value.isprintable() and value and " " not in value):
+        raise ValueError("expected a token, got a text that no header can hold")
 
 
 @frozen
@@ -12,7 +29,7 @@ class UploadUrlData:
     """The answer to ``/v1/source/upload-url``."""
 
     upload_url: str
-    key: str
+    key: str = field(validator=_check_key)
 
 
 @frozen
@@ -26,14 +43,14 @@ class AccessUrlData:
 class CreatedData:
     """The answer to a create."""
 
-    task_id: int
+    task_id: int = field(validator=_check_id)
 
 
 @frozen
 class TokenData:
     """The answer to ``/v1/oauth/token``."""
 
-    access_token: str
+    access_token: str = field(validator=_check_token)
     expires_in: float
 
 
