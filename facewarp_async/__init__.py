@@ -89,7 +89,7 @@ from facewarp_async.pipeline import (
     StageBegun,
     SwapPipeline,
 )
-from facewarp_async.policy.polling import PollPolicy
+from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.sources import FolderJobs, jobs_from_folder
 
@@ -121,6 +121,7 @@ __all__ = [
     "Failed",
     "FileChangedError",
     "FileTooLargeError",
+    "FixedPolling",
     "FolderJobs",
     "HttpError",
     "ImageResult",
@@ -130,6 +131,7 @@ __all__ = [
     "InputError",
     "Job",
     "JobEnded",
+    "LearntPolling",
     "Limits",
     "MalformedAnswerError",
     "MediaPolicyError",

@@ -24,8 +24,9 @@ from facewarp_async.models import (
     UploadGrant,
     VideoResult,
 )
-from facewarp_async.policy.polling import EMPTY_POLLS, PollPolicy
+from facewarp_async.policy.polling import EMPTY_POLLS
 from facewarp_async.policy.rate import Priority
+from facewarp_async.policy.watching import Watched
 from facewarp_async.session import Sending
 from facewarp_async.transfer import ProgressCallback
 from facewarp_async.uploads import SharedUploads
@@ -44,11 +45,10 @@ class ServiceCalls:
     create may leave a task at the service that nobody knows of; cancelling anything else leaves nothing.
     """
 
-    def __init__(self, connection: Connection, *, provider: Provider, timeouts: Timeouts, polling: PollPolicy) -> None:
+    def __init__(self, connection: Connection, *, provider: Provider, timeouts: Timeouts) -> None:
         self._connection = connection
         self._pair_order = provider.pair_order
         self._timeouts = timeouts
-        self._polling = polling
         self.shared_uploads = SharedUploads(self.upload)
         """What was uploaded so far, by content."""
 
@@ -149,10 +149,13 @@ class ServiceCalls:
         Raises:
             TaskFailedError: The task failed.
         """
+        return await self._get_task(task_id, kind, priority=Priority.POLL)
+
+    async def _get_task(self, task_id: int, kind: TaskKind | None, *, priority: Priority | None) -> Task:
         return await self._connection.api.call(
             requests.build_task_request(task_id),
             lambda answer: answers.parse_task(answer, task_id=task_id, kind=kind),
-            priority=Priority.POLL,
+            priority=priority,
         )
 
     async def upload(self, file: str | Path | MediaFile, *, on_progress: ProgressCallback | None = None) -> Asset:
@@ -209,7 +212,12 @@ class ServiceCalls:
         return target
 
     async def wait_for_task(
-        self, task_id: int, kind: TaskKind | None = None, *, timeout_s: float | None = None
+        self,
+        task_id: int,
+        kind: TaskKind | None = None,
+        *,
+        timeout_s: float | None = None,
+        created_now: bool = False,
     ) -> Result:
         """Wait until a task has ended, and return what it made.
 
@@ -219,6 +227,8 @@ class ServiceCalls:
             task_id: The task.
             kind: What it makes, where that is known.
             timeout_s: How long to wait, in seconds; the client's `Timeouts` say if ``None``.
+            created_now: Whether it was created a moment ago. It is then looked at when it is likely to be done, else at
+                once.
 
         Raises:
             TaskFailedError: The task failed.
@@ -227,26 +237,33 @@ class ServiceCalls:
         if timeout_s is None:
             is_video = kind is not None and kind.is_video
             timeout_s = self._timeouts.video_task_s if is_video else self._timeouts.image_task_s
-        with anyio.move_on_after(timeout_s):
-            return await self._poll(task_id, kind)
+        pacer = self._connection.api.pacer
+        deadline = anyio.current_time() + timeout_s
+        empty = 0
+        with pacer.watching(kind, is_fresh=created_now, deadline=deadline) as watched:
+            while await pacer.look_turn(watched):
+                with anyio.CancelScope(deadline=deadline):
+                    task = await self._look(watched, task_id, kind)
+                    if task is not None and task.result is not None:
+                        return task.result
+                    if task is not None and task.status is TaskStatus.FINISHED:
+                        empty += 1
+                        if empty > EMPTY_POLLS:
+                            raise TaskFailedError("the task finished without a result", task_id=task_id)
         raise TaskTimeoutError(f"the task did not end within {timeout_s:g} s", task_id=task_id)
 
-    async def _poll(self, task_id: int, kind: TaskKind | None) -> Result:
-        looks = empty = 0
-        while True:
-            await anyio.sleep(self._polling.delay_s(kind, looks))
-            looks += 1
-            try:
-                task = await self.get_task(task_id, kind)
-            except FaceWarpError as error:
-                error.task_id = task_id
-                if error.recovery is not Recovery.REPEAT:
-                    raise
-                logger.warning("task %d: %s; waiting on", task_id, error)
-                continue
-            if task.result is not None:
-                return task.result
-            if task.status is TaskStatus.FINISHED:
-                empty += 1
-                if empty > EMPTY_POLLS:
-                    raise TaskFailedError("the task finished without a result", task_id=task_id)
+    async def _look(self, watched: Watched, task_id: int, kind: TaskKind | None) -> Task | None:
+        """Look at a task whose turn it is; ``None`` where that did not succeed and may later."""
+        pacer, asked_at = self._connection.api.pacer, anyio.current_time()
+        try:
+            task = await self._get_task(task_id, kind, priority=None)
+        except FaceWarpError as error:
+            error.task_id = task_id
+            if error.recovery is not Recovery.REPEAT:
+                pacer.looked(watched, asked_at, done=True)  # it has ended, though not well
+                raise
+            logger.warning("task %d: %s; waiting on", task_id, error)
+            pacer.missed(watched)
+            return None
+        pacer.looked(watched, asked_at, done=task.result is not None)
+        return task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import aiohttp
 import anyio
@@ -32,12 +32,23 @@ from facewarp_async.models import (
     VideoResult,
     VideoSwap,
 )
-from facewarp_async.policy.polling import PollPolicy
+from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.swaps import JobRun, Resources, run_job
 
 Source = str | Path | Asset
 """A file of the user's, or an asset that is uploaded already."""
+
+
+PollChoice = Literal["learnt", "fixed"] | PollPolicy
+
+
+def _poll_policy(choice: PollChoice, provider: Provider) -> PollPolicy:
+    if choice == "learnt":
+        return LearntPolling.for_provider(provider)
+    if choice == "fixed":
+        return FixedPolling(image_s=provider.typical_image_s, video_s=provider.typical_video_s)
+    return choice
 
 
 class FaceSwapClient(ServiceCalls):
@@ -53,7 +64,8 @@ class FaceSwapClient(ServiceCalls):
             storage too; none of its headers and cookies do.
         timeouts: How long to wait for what.
         retry: How often and when calls and transfers are repeated.
-        polling: When tasks are looked at; by the provider's typical times if ``None``.
+        poll_policy: When tasks are looked at: ``"learnt"`` from how long tasks take, ``"fixed"`` after delays that only
+            grow, or a policy of your own.
     """
 
     def __init__(
@@ -64,15 +76,21 @@ class FaceSwapClient(ServiceCalls):
         http: aiohttp.ClientSession | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
-        polling: PollPolicy | None = None,
+        poll_policy: PollChoice = "learnt",
     ) -> None:
         self.provider = provider
         timeouts = timeouts or Timeouts()
         super().__init__(
-            Connection(provider, credentials, http=http, timeouts=timeouts, retry=retry or RetryPolicy()),
+            Connection(
+                provider,
+                credentials,
+                http=http,
+                timeouts=timeouts,
+                retry=retry or RetryPolicy(),
+                polling=_poll_policy(poll_policy, provider),
+            ),
             provider=provider,
             timeouts=timeouts,
-            polling=polling or PollPolicy.for_provider(provider),
         )
 
     @classmethod
@@ -83,7 +101,7 @@ class FaceSwapClient(ServiceCalls):
         http: aiohttp.ClientSession | None = None,
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
-        polling: PollPolicy | None = None,
+        poll_policy: PollChoice = "learnt",
     ) -> Self:
         """Make a client from environment variables; the other arguments are those of the class.
 
@@ -99,7 +117,7 @@ class FaceSwapClient(ServiceCalls):
             http=http,
             timeouts=timeouts,
             retry=retry,
-            polling=polling,
+            poll_policy=poll_policy,
         )
 
     async def __aenter__(self) -> Self:

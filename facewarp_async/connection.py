@@ -9,6 +9,7 @@ import anyio
 
 from facewarp_async.config import Credentials, Provider, Timeouts
 from facewarp_async.errors import ConfigurationError
+from facewarp_async.policy.polling import PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.session import ApiSession
 from facewarp_async.transfer import CHUNK_BYTES, Transfers
@@ -24,6 +25,7 @@ class Connection:
             storage too, but none of its headers or cookies do.
         timeouts: How long to wait.
         retry: How often to repeat.
+        polling: When tasks are looked at.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class Connection:
         http: aiohttp.ClientSession | None,
         timeouts: Timeouts,
         retry: RetryPolicy,
+        polling: PollPolicy,
     ) -> None:
         self._provider = provider
         self._credentials = credentials
         self._given_http = http
         self._timeouts = timeouts
         self._retry = retry
+        self._polling = polling
         self._own: list[aiohttp.ClientSession] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._api: ApiSession | None = None
@@ -93,7 +97,14 @@ class Connection:
             read_bufsize=CHUNK_BYTES,
         )
         self._own.append(storage)
-        self._api = ApiSession(http, self._provider, self._credentials, timeouts=self._timeouts, retry=self._retry)
+        self._api = ApiSession(
+            http,
+            self._provider,
+            self._credentials,
+            timeouts=self._timeouts,
+            retry=self._retry,
+            polling=self._polling,
+        )
         self._transfers = Transfers(
             storage, timeouts=self._timeouts, retry=self._retry, allow_plain=self._provider.plain_storage
         )

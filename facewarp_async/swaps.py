@@ -194,6 +194,7 @@ class _JobTasks:
     async def _task(self, kind: TaskKind, files: Sequence[File], build: Callable[..., ApiRequest]) -> Result:
         """Wait for a task, created now or in an earlier run."""
         task_id = self._log.task_of(kind)
+        is_new = task_id is None
         if task_id is not None:
             self._run.task_id = task_id
         uploaded_again: set[int] = set()
@@ -212,7 +213,7 @@ class _JobTasks:
                         for index in lost:
                             await self._resources.uploads.forget(assets[index])
                         continue
-                return await self._wait(task_id, kind)
+                return await self._wait(task_id, kind, is_new=is_new)
 
     async def _upload(self, files: Sequence[File]) -> list[Asset]:
         self._run.enter(Stage.UPLOAD)
@@ -253,10 +254,12 @@ class _JobTasks:
         with anyio.CancelScope(shield=True):  # what was paid for is never forgotten
             await self._log.created(kind, task_id)
 
-    async def _wait(self, task_id: int, kind: TaskKind) -> Result:
+    async def _wait(self, task_id: int, kind: TaskKind, *, is_new: bool) -> Result:
         self._run.task_id = task_id
         self._run.enter(Stage.WAIT)
-        return await self._resources.calls.wait_for_task(task_id, kind, timeout_s=self._resources.timeout_s)
+        return await self._resources.calls.wait_for_task(
+            task_id, kind, timeout_s=self._resources.timeout_s, created_now=is_new
+        )
 
 
 def _lost(error: UploadRejectedError, files: Sequence[File], assets: Sequence[Asset]) -> set[int]:

@@ -15,7 +15,7 @@ from blockbuster import BlockBuster, blockbuster_ctx
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Credentials, Provider, Timeouts
-from facewarp_async.policy.polling import PollPolicy
+from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import InstantRunner, LocalService
 
@@ -128,7 +128,7 @@ QUICK = RetryPolicy(first_s=0.005, longest_s=0.02)
 
 def _make_client(provider: Provider, credentials: Credentials, **options: Any) -> FaceSwapClient:
     options.setdefault("retry", QUICK)
-    options.setdefault("polling", PollPolicy(image_s=0.02, video_s=0.02, longest_s=0.05))
+    options.setdefault("poll_policy", FixedPolling(image_s=0.02, video_s=0.02, longest_s=0.05))
     options.setdefault("timeouts", Timeouts(connect_s=5, request_s=5, stall_s=5, image_task_s=20, video_task_s=20))
     return FaceSwapClient(provider, credentials, **options)
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-MARGIN = 0.02
-"""By how much calls are spaced wider than the rate asks, against jitter on the way to the service."""
-
+_FIRST_MARGIN, _LEAST_MARGIN, _MOST_MARGIN = 0.02, 0.005, 0.25
+_MARGIN_PER_REFUSAL, _MARGIN_PER_SUCCESS = 0.01, 0.00005
+_QUICK_S = 0.05
+_SLOT_S = 0.25
+_GATED_FROM = 4
 _FIRST_GATE_S = 0.5
 _LONGEST_GATE_S = 8.0
 
@@ -21,37 +23,66 @@ class Priority(IntEnum):
 
 
 class Spacing:
-    """Spaces calls evenly, so that no window of any length holds more than the rate allows, plus one.
+    """Spaces calls evenly, a margin wider than the rate asks, so that no second holds more calls than the rate allows.
 
-    A refusal (802, 429) closes the gate for everybody, longer with each refusal in a row; a success opens it fully.
+    The margin is for jitter on the way to the service; refusals widen it and successes narrow it. A call that left late
+    may be made up for by as much as the margin leaves. One refusal is taken for jitter and tried again a moment later;
+    the next wait a slot; from the fourth in a row on a gate closes for everybody, and a single call tries it.
     """
 
     def __init__(self, requests_per_second: float | None) -> None:
-        self._gap_s = 0.0 if requests_per_second is None else (1 + MARGIN) / requests_per_second
+        self._rate = requests_per_second
+        self._margin = _FIRST_MARGIN
         self._free_at = float("-inf")
+        self._gate_at = float("-inf")
         self._refusals = 0
+        self._is_probing = False
+
+    @property
+    def effective_rate(self) -> float | None:
+        """How many calls a second leave at most; ``None`` for any number."""
+        return None if self._rate is None else self._rate / (1 + self._margin)
+
+    @property
+    def _gap_s(self) -> float:
+        return 0.0 if self._rate is None else (1 + self._margin) / self._rate
 
     def next_at(self) -> float:
-        """Return when the next call may leave; a time in the past means at once."""
-        return self._free_at
+        """Return when the next call may leave; a time in the past means at once, infinity after an answer only."""
+        return float("inf") if self._is_probing else max(self._free_at, self._gate_at)
 
     def take(self, now: float) -> None:
         """Note that a call leaves now."""
-        self._free_at = max(self._free_at, now + self._gap_s)
+        self._free_at = max(self._free_at, now - self._margin / 2) + self._gap_s
+        self._is_probing = self._refusals >= _GATED_FROM
 
     def refused(self, now: float, *, retry_after_s: float | None, jitter: float) -> None:
         """Note that the service said "too many requests".
 
         Args:
             now: When the refusal arrived.
-            retry_after_s: How long the service asked to wait; it wins over the gate's own reckoning.
+            retry_after_s: How long the service asked to wait; it wins over all else.
             jitter: From 0 to 1, so that several processes do not return at the same moment.
         """
-        gate_s = min(_LONGEST_GATE_S, max(self._gap_s, _FIRST_GATE_S * 2**self._refusals)) * (0.5 + jitter / 2)
-        self._refusals = min(self._refusals + 1, 10)
-        wait_s = max(self._gap_s, gate_s) if retry_after_s is None else retry_after_s
-        self._free_at = max(self._free_at, now + wait_s)
+        self._is_probing = False
+        self._refusals += 1
+        if self._refusals == 1:
+            self._margin = min(_MOST_MARGIN, self._margin + _MARGIN_PER_REFUSAL)
+            self._free_at = now + _QUICK_S
+        else:
+            self._free_at = max(self._free_at, now + (self._gap_s or _SLOT_S))
+        if self._refusals >= _GATED_FROM:
+            gate_s = min(_LONGEST_GATE_S, _FIRST_GATE_S * 2 ** min(self._refusals - _GATED_FROM + 1, 10))
+            self._gate_at = max(self._gate_at, now + gate_s * (0.5 + jitter / 2))
+        if retry_after_s is not None:
+            self._gate_at = max(self._gate_at, now + retry_after_s)
 
     def accepted(self) -> None:
-        """Note that the service did not refuse a call."""
+        """Note that the service did not refuse a call, whatever else it said."""
+        self._margin = max(_LEAST_MARGIN, self._margin - _MARGIN_PER_SUCCESS)
         self._refusals = 0
+        self._is_probing = False
+
+    def unanswered(self) -> None:
+        """Note that a call ended without an answer: another may try the gate."""
+        self._is_probing = False

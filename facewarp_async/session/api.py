@@ -14,6 +14,7 @@ import anyio
 from facewarp_async.config import ClientCredentials, Credentials, Provider, Timeouts
 from facewarp_async.errors import AuthenticationError, FaceWarpError, InDoubtError, RateLimitedError
 from facewarp_async.models import AccessToken
+from facewarp_async.policy.polling import PollPolicy
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.retry import Repetitions, RetryPolicy, leaves_in_doubt
 from facewarp_async.session.exchange import exchange
@@ -50,6 +51,7 @@ class ApiSession:
         credentials: Who asks.
         timeouts: How long to wait for connections and answers.
         retry: How often and when to repeat.
+        polling: When tasks are looked at.
     """
 
     def __init__(
@@ -60,12 +62,14 @@ class ApiSession:
         *,
         timeouts: Timeouts,
         retry: RetryPolicy,
+        polling: PollPolicy,
     ) -> None:
         self._http = http
         self._base_url = provider.base_url
         self._timeouts = timeouts
         self._retry = retry
-        self._pacer = Pacer(provider.requests_per_second)
+        self.pacer = Pacer(provider.requests_per_second, polling)
+        """What all calls wait at."""
         self._tokens = token_source(credentials, self._fetch_token)
 
     async def call(
@@ -73,7 +77,7 @@ class ApiSession:
         request: ApiRequest,
         parse: Callable[[Answer], T],
         *,
-        priority: Priority,
+        priority: Priority | None,
         sending: Sending | None = None,
     ) -> T:
         """Send a request, as often as that is safe, and return what its answer says.
@@ -81,7 +85,7 @@ class ApiSession:
         Args:
             request: What to send.
             parse: Reads the answer, raising the error that it means.
-            priority: Its place among the calls that wait.
+            priority: Its place among the calls that wait; ``None`` where its turn has come already.
             sending: Told when the request leaves and when it is sure to have had no effect.
 
         Raises:
@@ -137,23 +141,31 @@ class ApiSession:
         parse: Callable[[Answer], T],
         *,
         token: str | None,
-        priority: Priority,
+        priority: Priority | None,
         sending: Sending | None = None,
     ) -> T:
-        await self._pacer.acquire(priority)
-        if sending is not None:
-            await sending.leaves()
+        if priority is not None:
+            await self.pacer.acquire(priority)
         begun = time.monotonic()
-        answer = await exchange(self._http, self._base_url, request, token=token, timeouts=self._timeouts)
+        try:
+            if sending is not None:
+                await sending.leaves()
+            answer = await exchange(self._http, self._base_url, request, token=token, timeouts=self._timeouts)
+        except BaseException:
+            self.pacer.unanswered()
+            raise
         logger.debug(
             "%s %s -> HTTP %d in %.3f s", request.method, request.target, answer.status, time.monotonic() - begun
         )
         try:
             value = parse(answer)
-        except RateLimitedError as error:
-            self._pacer.refused(error.retry_after_s)
+        except FaceWarpError as error:
+            if isinstance(error, RateLimitedError):
+                self.pacer.refused(error.retry_after_s)
+            else:
+                self.pacer.accepted()
             raise
-        self._pacer.accepted()
+        self.pacer.accepted()
         return value
 
 

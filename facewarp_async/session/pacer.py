@@ -1,59 +1,167 @@
-"""The one limiter that all API calls of a credential wait at."""
+"""The one limiter that all API calls of a credential wait at, and the one timer for all tasks that are waited for."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
 import itertools
+import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+from facewarp_async.models import TaskKind
+from facewarp_async.policy.polling import PollPolicy
 from facewarp_async.policy.rate import Priority, Spacing
+from facewarp_async.policy.watching import WatchBook, Watched
+
+_EARLY_S = 1e-4
+"""By how much the loop may fire a timer before its time."""
+
+_KEPT_DEADLINES = 64
+"""How many deadlines of tasks that have ended may lie about, besides as many as tasks are waited for."""
 
 
 class Pacer:
-    """Lets calls leave one at a time, the most urgent first, no faster than the rate allows.
+    """Lets calls leave one at a time, no faster than the rate allows, the most urgent first.
 
-    One timer serves all waiters.
+    First come calls that are repeated, then creates, looks at tasks that are overdue, uploads and what else is asked
+    for, and at last looks that are merely due. Looks are planned by the policy for all tasks together.
+
+    Args:
+        requests_per_second: The rate; ``None`` for no limit.
+        policy: When tasks are looked at.
     """
 
-    def __init__(self, requests_per_second: float | None) -> None:
+    def __init__(self, requests_per_second: float | None, policy: PollPolicy) -> None:
         self._spacing = Spacing(requests_per_second)
+        self._book = WatchBook(policy)
         self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
+        self._looking: dict[Watched, asyncio.Future[bool]] = {}
+        self._deadlines: list[tuple[float, int, Watched]] = []
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
 
+    @property
+    def effective_rate(self) -> float | None:
+        """How many calls a second leave at most at present; ``None`` for any number."""
+        return self._spacing.effective_rate
+
     async def acquire(self, priority: Priority) -> None:
         """Wait for leave to send one call. Cancelling the wait gives its place up."""
-        loop = asyncio.get_running_loop()
-        if not self._waiting and self._timer is None and self._spacing.next_at() <= loop.time():
-            self._spacing.take(loop.time())
-            return
-        leave: asyncio.Future[None] = loop.create_future()
+        leave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._numbers), leave))
-        self._arm()
-        await leave
+        self._serve()
+        try:
+            await leave
+        except asyncio.CancelledError:
+            if not leave.cancelled():  # leave was given, and nothing is sent
+                self.unanswered()
+            raise
+
+    @contextmanager
+    def watching(self, kind: TaskKind | None, *, is_fresh: bool, deadline: float) -> Iterator[Watched]:
+        """Have a task in the book.
+
+        Args:
+            kind: What it makes.
+            is_fresh: Whether it was created just now.
+            deadline: When to stop waiting for it, by the loop's clock.
+        """
+        now = asyncio.get_running_loop().time()
+        watched = self._book.add(kind, now, is_fresh=is_fresh)
+        watched.deadline = deadline
+        heapq.heappush(self._deadlines, (deadline, watched.number, watched))
+        try:
+            yield watched
+        finally:
+            self._looking.pop(watched, None)
+            self._book.remove(watched, asyncio.get_running_loop().time())
+            self._serve()  # others of its kind may have become due
+
+    async def look_turn(self, watched: Watched) -> bool:
+        """Wait for leave to look at a task; ``False``: its deadline has passed."""
+        loop = asyncio.get_running_loop()
+        if loop.time() >= watched.deadline:
+            return False
+        turn: asyncio.Future[bool] = loop.create_future()
+        self._looking[watched] = turn
+        self._serve()
+        try:
+            return await turn
+        except asyncio.CancelledError:
+            if not turn.cancelled():
+                self.unanswered()
+            raise
+
+    def looked(self, watched: Watched, asked_at: float, *, done: bool) -> None:
+        """Note what a look has found, that was asked for at a time of the loop's clock."""
+        self._book.looked(watched, asked_at, done=done)
+
+    def missed(self, watched: Watched) -> None:
+        """Note that a look brought no answer."""
+        self._book.missed(watched, asyncio.get_running_loop().time())
+        self.unanswered()
 
     def refused(self, retry_after_s: float | None) -> None:
-        """Close the gate for all calls, because the service said "too many requests"."""
+        """Hold all calls back, because the service said "too many requests"."""
         now = asyncio.get_running_loop().time()
         self._spacing.refused(now, retry_after_s=retry_after_s, jitter=random.random())  # noqa: S311 - no secret
+        self._serve()
 
     def accepted(self) -> None:
         """Note that the service did not refuse a call."""
         self._spacing.accepted()
+        self._serve()
+
+    def unanswered(self) -> None:
+        """Note that a call ended without an answer."""
+        self._spacing.unanswered()
+        self._serve()
+
+    def _serve(self) -> None:
+        """Let as many calls leave as may, and come back when the next one may."""
+        now = asyncio.get_running_loop().time() + _EARLY_S
+        self._expire(now)
+        while self._spacing.next_at() <= now and self._let_one_go(now):
+            self._spacing.take(now - _EARLY_S)
+        self._arm()
+
+    def _let_one_go(self, now: float) -> bool:
+        while self._waiting and self._waiting[0][2].done():  # its caller was cancelled
+            heapq.heappop(self._waiting)
+        if self._waiting and self._waiting[0][0] <= Priority.CREATE:
+            return self._grant()
+        watched = self._book.pick(now, only_overdue=bool(self._waiting), at_end=not self._waiting)
+        if watched is None:
+            return bool(self._waiting) and self._grant()
+        turn = self._looking.pop(watched, None)
+        if turn is None or turn.done():  # its caller was cancelled, and is about to strike it off
+            return self._let_one_go(now)
+        turn.set_result(True)
+        return True
+
+    def _grant(self) -> bool:
+        heapq.heappop(self._waiting)[2].set_result(None)
+        return True
+
+    def _expire(self, now: float) -> None:
+        deadlines = self._deadlines
+        while deadlines and (deadlines[0][0] <= now or deadlines[0][2] not in self._book):
+            turn = self._looking.pop(heapq.heappop(deadlines)[2], None)
+            if turn is not None and not turn.done():
+                turn.set_result(False)
+        if len(deadlines) > 2 * len(self._book) + _KEPT_DEADLINES:
+            deadlines[:] = [entry for entry in deadlines if entry[2] in self._book]
+            heapq.heapify(deadlines)
 
     def _arm(self) -> None:
-        if self._timer is None and self._waiting:
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(self._spacing.next_at(), self._release)
-
-    def _release(self) -> None:
-        self._timer = None
-        now = asyncio.get_running_loop().time()
-        # The gate may have been closed since the timer was set, and the loop's clock may fire a little early.
-        while self._waiting and self._spacing.next_at() <= now + 1e-4:
-            _, _, leave = heapq.heappop(self._waiting)
-            if not leave.done():
-                self._spacing.take(now)
-                leave.set_result(None)
-        self._arm()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        work_at = -math.inf if self._waiting else self._book.next_at(at_end=True)
+        at = max(self._spacing.next_at(), work_at)
+        if self._deadlines:
+            at = min(at, self._deadlines[0][0])
+        if at < math.inf:
+            self._timer = asyncio.get_running_loop().call_at(at, self._serve)

@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+import math
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facewarp_async.policy.rate import Spacing
 
-rates = st.floats(0.1, 1000)
+rates = st.one_of(st.floats(0.1, 1000), st.integers(1, 1000))
 
 
-@given(rates, st.lists(st.floats(0, 3), min_size=2, max_size=60))
-def test_no_window_of_a_second_holds_more_than_the_rate_allows(rate: float, pauses: list[float]) -> None:
+@given(rates, st.lists(st.floats(0, 3), min_size=2, max_size=120))
+def test_no_second_holds_more_calls_than_the_rate_allows(rate: float, pauses: list[float]) -> None:
     spacing, now, left = Spacing(rate), 0.0, []
     for pause in pauses:
-        now = max(now + pause / rate, spacing.next_at())
+        now = max(now + (pause - 1.5) / rate, spacing.next_at())
         spacing.take(now)
         left.append(now)
     for first, start in enumerate(left):
-        inside = sum(1 for time in left[first:] if time < start + 1)
-        assert inside <= rate + 1
+        inside = sum(1 for time in left[first:] if time <= start + 1)
+        assert inside <= max(1, math.ceil(rate))
+
+
+@given(rates)
+def test_lateness_of_the_timer_does_not_lower_the_rate(rate: float) -> None:
+    spacing, now = Spacing(rate), 0.0
+    late_s = min(0.005, 0.01 / rate)
+    for _ in range(1000):
+        spacing.take(now)
+        spacing.accepted()
+        now = spacing.next_at() + late_s
+    assert now <= 1000 / rate * 1.021 + 0.01
 
 
 @given(st.lists(st.floats(0, 1), max_size=20))
@@ -39,15 +52,36 @@ def test_what_the_service_asks_for_is_waited(rate: float, jitter: float, retry_a
     assert spacing.next_at() >= 0.1 + retry_after_s
 
 
-def test_refusals_in_a_row_close_the_gate_for_longer_and_a_success_ends_that() -> None:
+def test_one_refusal_is_tried_again_at_once_and_many_close_the_gate_for_ever_longer() -> None:
     spacing, waits = Spacing(10), []
-    for _ in range(8):
+    for _ in range(9):
         now = max(spacing.next_at(), 0.0)
         spacing.take(now)
         spacing.refused(now, retry_after_s=None, jitter=1)
-        waits.append(spacing.next_at() - now)
-    assert [round(wait, 3) for wait in waits] == [0.5, 1, 2, 4, 8, 8, 8, 8]
+        waits.append(round(spacing.next_at() - now, 2))
+    assert waits == [0.05, 0.1, 0.1, 1, 2, 4, 8, 8, 8]
+
+
+def test_a_single_call_tries_a_closed_gate() -> None:
+    spacing = Spacing(None)
+    for _ in range(4):
+        spacing.refused(0, retry_after_s=None, jitter=1)
+    spacing.take(spacing.next_at())
+    assert spacing.next_at() == math.inf
+    spacing.unanswered()
+    assert spacing.next_at() == 1
+    spacing.take(1)
     spacing.accepted()
-    now = spacing.next_at()
-    spacing.refused(now, retry_after_s=None, jitter=1)
-    assert round(spacing.next_at() - now, 3) == 0.5
+    assert spacing.next_at() <= 1
+
+
+def test_refusals_widen_the_margin_and_successes_narrow_it() -> None:
+    spacing = Spacing(100)
+    rates_seen = [spacing.effective_rate]
+    spacing.refused(0, retry_after_s=None, jitter=1)
+    rates_seen.append(spacing.effective_rate)
+    for _ in range(1000):
+        spacing.accepted()
+    rates_seen.append(spacing.effective_rate)
+    first, refused, later = (rate or 0 for rate in rates_seen)
+    assert refused < first < later < 100
