@@ -38,11 +38,15 @@ class Output:
         self._stdout_is_open = True
 
     def say(self, text: str, *, style: str = "") -> None:
-        """Write a line to stderr, above the bars if there are any."""
+        """Write one line to stderr, above the bars if there are any."""
+        self.console.print(Text(visible(text), style=style))
+
+    def say_lines(self, text: str, *, style: str = "") -> None:
+        """As `say`, but line ends in the text are kept. It must hold no names from elsewhere."""
         self.console.print(Text(visible_block(text), style=style))
 
     def warn(self, text: str) -> None:
-        """Write a line about something that went wrong."""
+        """Write one line about something that went wrong."""
         self.say(f"facewarp: {text}", style="red")
 
     async def path(self, path: Path) -> None:
@@ -91,6 +95,6 @@ class LogHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         """Write a record."""
         try:
-            self._output.say(redact_text(self.format(record)), style="dim")
+            self._output.say_lines(redact_text(self.format(record)), style="dim")
         except Exception:  # what logging asks of a handler: its trouble is not the program's
             self.handleError(record)

@@ -63,11 +63,16 @@ def choose_service(options: ServiceOptions, environ: Mapping[str, str]) -> Remot
 
 def _provider(name: str, base_url: str | None) -> Provider:
     if base_url and name == LOCAL:  # one that facewarp serve has started: it is quick, and limited only if told to be
-        return Provider(LOCAL, base_url, requests_per_second=None, typical_image_s=0.3, typical_video_s=20.0)
+        return _at_local_pace(Provider(LOCAL, base_url, requests_per_second=None))
     if base_url:
         vendor = PROVIDERS.get(name)
         return Provider(name or "custom", base_url) if vendor is None else attrs.evolve(vendor, base_url=base_url)
     return provider_from_env({"FACEWARP_PROVIDER": name or VIDNOZ.name})
+
+
+def _at_local_pace(provider: Provider) -> Provider:
+    """Let tasks be looked at soon and often, which costs nothing here: the clips may be short."""
+    return attrs.evolve(provider, typical_image_s=0.3, typical_video_s=1.0)
 
 
 def _paced(provider: Provider, rps: float | None) -> Provider:
@@ -101,6 +106,6 @@ async def _embedded_client(embedded: Embedded) -> AsyncIterator[FaceSwapClient]:
     from facewarp_async.server import LocalService  # noqa: PLC0415
 
     async with LocalService() as service:
-        provider = attrs.evolve(service.provider, requests_per_second=embedded.requests_per_second)
+        provider = attrs.evolve(_at_local_pace(service.provider), requests_per_second=embedded.requests_per_second)
         async with FaceSwapClient(provider, service.auth) as client:
             yield client

@@ -41,7 +41,7 @@ class ServeCommand:
             workers=self.workers,
         ) as service:
             await output.text(service.provider.base_url)
-            output.say(_guide(service.provider, service.auth))
+            output.say_lines(_guide(service.provider, service.auth))
             await anyio.sleep_forever()
         raise AssertionError  # nothing but a cancellation ends the sleep
 

@@ -1,0 +1,121 @@
+"""Signals: an end within a second, without noise."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.config import ApiKey, Provider
+from facewarp_async.models import TaskKind
+from facewarp_async.server import InstantRunner, LocalService
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+MakeFile = Callable[..., Path]
+Settings = Callable[[LocalService], dict[str, str]]
+SOON_S = 2.0  # a second is what is promised; the rest is for a busy machine
+
+
+class Sluggish:
+    """A runner's duration that never ends, and an event for when the first task has begun."""
+
+    def __init__(self) -> None:
+        self.begun = anyio.Event()
+
+    def __call__(self, _kind: TaskKind) -> float:
+        self.begun.set()
+        return 600.0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("command", [["batch", "in", "--face", "me.png", "-o", "out"], ["swap", "in/0.png", "me.png"]])
+async def test_a_signal_ends_a_command_soon_and_quietly(
+    command: list[str], number: int, start: Any, settings: Settings, make_file: MakeFile, read_errors: Any
+) -> None:
+    for index in range(4):
+        make_file(f"in/{index}.png")
+    make_file("me.png")
+    sluggish = Sluggish()
+    async with (
+        LocalService(runner=InstantRunner(duration_s=sluggish)) as service,
+        start(*command, env=settings(service)) as process,
+    ):
+        with anyio.fail_after(20):
+            await sluggish.begun.wait()
+        process.send_signal(number)
+        begun = time.monotonic()
+        errors = await read_errors(process)
+        assert await process.wait() == 130
+    assert time.monotonic() - begun < SOON_S
+    assert [
+        line for line in errors.splitlines() if "Traceback" in line or "Warning" in line or "Unclosed" in line
+    ] == []
+    if command[0] == "batch":
+        assert errors.splitlines()[-1].startswith("interrupted: 0 done")
+
+
+async def test_a_signal_ends_the_embedded_service_and_its_workers(start: Any, read_errors: Any, tmp_path: Path) -> None:
+    async with start("demo", stdout=subprocess.PIPE) as process:
+        with anyio.fail_after(20):
+            async for text in process.stderr:
+                if b"sample photos" in text:
+                    break
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        errors = await read_errors(process)
+        assert await process.wait() == 130
+    assert time.monotonic() - begun < SOON_S
+    assert "Traceback" not in errors
+    assert list(tmp_path.rglob("*.part")) == []  # noqa: ASYNC240 - a few files
+
+
+async def test_a_second_signal_does_not_break_into_the_end(
+    start: Any, settings: Settings, make_file: MakeFile, read_errors: Any
+) -> None:
+    sluggish = Sluggish()
+    async with (
+        LocalService(runner=InstantRunner(duration_s=sluggish)) as service,
+        start("swap", make_file("a.png"), make_file("me.png"), env=settings(service)) as process,
+    ):
+        with anyio.fail_after(20):
+            await sluggish.begun.wait()
+        for _ in range(5):
+            process.send_signal(signal.SIGINT)
+        errors = await read_errors(process)
+        assert await process.wait() == 130
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_serve_prints_its_address_serves_and_ends_well(
+    number: int, start: Any, make_file: MakeFile, read_errors: Any, tmp_path: Path
+) -> None:
+    arguments = ["--api-key", "sesame", "--data-dir", tmp_path / "state"]
+    async with start("serve", *arguments) as process:
+        with anyio.fail_after(20):
+            url = (await process.stdout.receive()).decode()
+        assert url.endswith("\n")
+        async with FaceSwapClient(Provider("local", url.strip(), requests_per_second=None), ApiKey("sesame")) as client:
+            assert (await client.upload(make_file("a.png"))).key
+        process.send_signal(number)
+        begun = time.monotonic()
+        errors = await read_errors(process)
+        assert await process.wait() == 0
+    assert time.monotonic() - begun < SOON_S
+    assert f"export FACEWARP_BASE_URL={url}" in errors
+    assert "export FACEWARP_API_KEY=sesame\n" in errors
+    assert "Traceback" not in errors
+
+
+async def test_a_port_that_is_taken_is_a_usage_error(run: Any, local: LocalService) -> None:
+    ended = await run("serve", "--port", local.provider.base_url.rpartition(":")[2])
+    assert (ended.code, ended.out, ended.noise) == (2, b"", [])
+    assert "cannot listen on 127.0.0.1" in ended.err

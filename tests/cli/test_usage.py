@@ -1,0 +1,106 @@
+"""What the program refuses before it begins, and what it says of itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from facewarp_async.cli.app import run_program
+
+MakeFile = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in os.environ:
+        if name.startswith("FACEWARP_"):
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["bogus"], "bogus"),
+        (["swap", "a.png"], "FACE"),
+        (["swap", "a.png", "face.png", "--bogus"], "--bogus"),
+        (["swap", "missing.png", "face.png"], "missing.png: cannot be read"),
+        (["swap", "a.png", "missing.png"], "missing.png: cannot be read"),
+        (["swap", "a.png", "clip.mp4"], "clip.mp4: is a video"),
+        (["swap", "empty.png", "face.png"], "empty.png: is empty"),
+        (["swap", "a.png", "face.png", "--provider", "nobody"], "--provider"),
+        (["swap", "a.png", "face.png", "--provider", "vidnoz"], "FACEWARP_API_KEY"),
+        (["swap", "a.png", "face.png", "--base-url", "ftp://x"], "is no base URL"),
+        (["swap", "a.png", "face.png", "--rps", "-1"], "--rps"),
+        (["swap", "a.png", "face.png", "--rps", "nan"], "--rps"),
+        (["swap", "a.png", "face.png", "-o", "a.png"], "would be written over"),
+        (["swap", "a.png", "face.png", "-o", "face.png"], "would be written over"),
+        (["batch", "missing", "--face", "face.png", "-o", "out"], "missing: is no folder"),
+        (["batch", "media", "--face", "missing.png", "-o", "out"], "missing.png: cannot be read"),
+        (["batch", "media", "--face", "face.png", "-o", "media"], "folder of the media"),
+        (["batch", "media", "--face", "face.png", "-o", "media/../media"], "folder of the media"),
+        (["batch", "media", "--face", "face.png", "-o", "."], "holds the folder of the media"),
+        (["batch", "media", "--face", "out/face.png", "-o", "out"], "holds the face"),
+        (["batch", "media", "--face", "face.png", "-o", "a.png"], "is no folder for the results"),
+        (["batch", "media", "--face", "face.png", "-o", "out", "--uploads", "0"], "--uploads"),
+        (["serve", "--port", "99999"], "--port"),
+        (["serve", "--host", "256.0.0.1"], "cannot listen"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_with_a_reason(
+    arguments: list[str], message: str, make_file: MakeFile, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a.png", "face.png", "clip.mp4", "media/b.png", "out/face.png"):
+        make_file(name)
+    Path("empty.png").touch()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert run_program(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert message in err
+    assert err.startswith("facewarp: ")
+    assert {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()} == before
+
+
+def test_a_link_to_the_media_is_the_media(make_file: MakeFile, capsys: pytest.CaptureFixture[str]) -> None:
+    make_file("a.png")
+    make_file("face.png")
+    Path("link.png").symlink_to("a.png")
+    assert run_program(["swap", "a.png", "face.png", "-o", "link.png"]) == 2
+    assert "would be written over" in capsys.readouterr().err
+
+
+def test_a_message_shows_what_was_typed_as_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["swap", "[red]\x1b[31m\n.png", "face.png"]) == 2
+    err = capsys.readouterr().err
+    assert err == "facewarp: [red]\\x1b[31m\\n.png: cannot be read: No such file or directory\n"
+
+
+@pytest.mark.parametrize("command", ["demo", "swap", "batch", "serve"])
+def test_each_command_has_help_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program([command, "--help"]) == 0
+    out, err = capsys.readouterr()
+    assert "Examples:\n  facewarp " + command in out
+    assert err == ""
+
+
+def test_help_documents_the_exit_codes_and_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["--help"]) == 0
+    out = capsys.readouterr().out
+    for line in (
+        "    0  all done",
+        "    1  some",
+        "    2  usage",
+        "    3  the batch was stopped",
+        "  130  interrupted",
+    ):
+        assert line in out
+    assert "FACEWARP_API_KEY" in out
+
+
+def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["--version"]) == 0
+    assert capsys.readouterr().out.startswith("facewarp-async 0.")
