@@ -7,6 +7,7 @@ import queue
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,10 @@ import anyio
 import anyio.to_thread
 from attrs import define, frozen
 
-from facewarp_async.errors import JournalCorruptError, JournalError, JournalInUseError
+from facewarp_async.errors import JournalError
+from facewarp_async.journal.opening import explain
 
 _MOST_IN_A_COMMIT = 1000
-_FULL = {sqlite3.SQLITE_FULL}
-_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 Rows = list[tuple[Any, ...]]
 
@@ -40,23 +39,26 @@ class _Batch:
     error: JournalError | None = None
 
 
+_Queue = queue.SimpleQueue[_Statement | None]
+
+
 class GroupCommits:
     """Runs statements in the order they are given, as many in one transaction as have come by then.
 
     Args:
-        path: The database file.
-        prepare: Called in the thread with the new connection, before anything else.
+        path: The database file, for messages.
+        connect: Opens it, in the thread.
     """
 
-    def __init__(self, path: Path, prepare: Callable[[sqlite3.Connection], None]) -> None:
+    def __init__(self, path: Path, connect: Callable[[], AbstractContextManager[sqlite3.Connection]]) -> None:
         self._path = path
-        self._prepare = prepare
-        self._queue: queue.SimpleQueue[_Statement | None] = queue.SimpleQueue()
+        self._connect = connect
+        self._queue: _Queue | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     async def open(self) -> None:
-        """Open the database and start the thread.
+        """Start the thread and open the database. It may be opened again after it was closed, or could not be opened.
 
         Raises:
             JournalInUseError: Another connection holds the file.
@@ -64,22 +66,25 @@ class GroupCommits:
             JournalError: It cannot be opened.
         """
         self._loop = asyncio.get_running_loop()
+        self._queue = queue.SimpleQueue()
         opened: asyncio.Future[None] = self._loop.create_future()
-        self._thread = threading.Thread(target=self._run, args=(opened,), name="facewarp-journal", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, args=(self._loop, self._queue, opened), name="facewarp-journal", daemon=True
+        )
         self._thread.start()
         try:
             await opened
-        except JournalError:
+        except BaseException:  # also where the caller is cancelled: nobody else would close it
             await self.close()
             raise
 
     async def close(self) -> None:
         """Commit what was given and close. May be called twice."""
-        if self._thread is not None:
-            thread, self._thread = self._thread, None
-            self._queue.put(None)
+        if self._queue is not None and self._thread is not None:
+            waiting, self._queue = self._queue, None
+            waiting.put(None)
             with anyio.CancelScope(shield=True):
-                await anyio.to_thread.run_sync(thread.join)
+                await anyio.to_thread.run_sync(self._thread.join)
 
     async def execute(self, sql: str, values: Sequence[Any] = ()) -> Rows:
         """Run a statement and return its rows once it is durable. Cancelling does not take it back.
@@ -87,51 +92,22 @@ class GroupCommits:
         Raises:
             JournalError: It could not be committed.
         """
-        if self._loop is None or self._thread is None:
+        if self._queue is None or self._loop is None:
             raise JournalError(f"{self._path}: the journal is closed")
         answer: asyncio.Future[Rows] = self._loop.create_future()
         self._queue.put(_Statement(sql, values, answer))
         return await answer
 
-    def _run(self, opened: asyncio.Future[None]) -> None:
-        assert self._loop is not None
-        connection: sqlite3.Connection | None = None
+    def _run(self, loop: asyncio.AbstractEventLoop, waiting: _Queue, opened: asyncio.Future[None]) -> None:
         try:
-            connection = sqlite3.connect(self._path, isolation_level=None, timeout=0)
-            self._prepare(connection)
-        except (sqlite3.Error, JournalError) as error:
-            failure = error if isinstance(error, JournalError) else _explain(error, self._path)
-            self._tell(lambda: _settle(opened, failure))
-        else:
-            self._tell(lambda: _settle(opened, None))
-            while statements := self._next():
-                batch = self._commit(connection, statements)
-                self._tell(lambda batch=batch: _answer(batch))  # type: ignore[misc]  # mypy: default of a lambda
-        finally:
-            if connection is not None:
-                connection.close()
-
-    def _tell(self, callback: Callable[[], object]) -> None:
-        assert self._loop is not None
-        try:
-            self._loop.call_soon_threadsafe(callback)
-        except RuntimeError:  # the loop was closed without closing the journal: nobody waits any more
-            return
-
-    def _next(self) -> list[_Statement]:
-        statements: list[_Statement] = []
-        waiting = self._queue.get()
-        while waiting is not None:
-            statements.append(waiting)
-            if len(statements) == _MOST_IN_A_COMMIT:
-                return statements
-            try:
-                waiting = self._queue.get_nowait()
-            except queue.Empty:
-                return statements
-        if statements:
-            self._queue.put(None)  # the end, seen while a commit was gathered: seen again after it
-        return statements
+            with self._connect() as connection:
+                is_heard = _tell(loop, lambda: _settle(opened, None))
+                while is_heard and (statements := _next(waiting)):
+                    batch = self._commit(connection, statements)
+                    is_heard = _tell(loop, lambda batch=batch: _answer(batch))  # type: ignore[misc]  # a default
+        except Exception as error:
+            failure = error if isinstance(error, JournalError) else JournalError(f"{self._path}: {error}")
+            _tell(loop, lambda: _settle(opened, failure))
 
     def _commit(self, connection: sqlite3.Connection, statements: list[_Statement]) -> _Batch:
         batch = _Batch(statements, [])
@@ -141,17 +117,45 @@ class GroupCommits:
                 for statement in statements:
                     batch.rows.append(connection.execute(statement.sql, statement.values).fetchall())
                 connection.execute("COMMIT")
-            except sqlite3.Error:
+            except Exception:
                 if connection.in_transaction:
                     connection.execute("ROLLBACK")
                 raise
         except sqlite3.Error as error:
-            batch.error = _explain(error, self._path)
+            batch.error = explain(error, self._path)
+        except Exception as error:  # a value that SQLite cannot hold: whatever it is, somebody waits for an answer
+            batch.error = JournalError(f"{self._path}: cannot be written down: {error}")
         return batch
 
 
+def _next(waiting: _Queue) -> list[_Statement]:
+    """Wait for statements; none mean the end."""
+    statements: list[_Statement] = []
+    statement = waiting.get()
+    while statement is not None:
+        statements.append(statement)
+        if len(statements) == _MOST_IN_A_COMMIT:
+            return statements
+        try:
+            statement = waiting.get_nowait()
+        except queue.Empty:
+            return statements
+    if statements:
+        waiting.put(None)  # the end, seen while a commit was gathered: seen again after it
+    return statements
+
+
+def _tell(loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> bool:
+    """Call back in the loop; ``False`` where it was closed without closing the journal: nobody waits any more."""
+    try:
+        loop.call_soon_threadsafe(callback)
+    except RuntimeError:
+        return False
+    return True
+
+
 def _settle(opened: asyncio.Future[None], failure: JournalError | None) -> None:
-    if opened.cancelled():
+    if opened.done():  # its caller was cancelled, or the failure came at the end
         return
     if failure is None:
         opened.set_result(None)
@@ -167,17 +171,3 @@ def _answer(batch: _Batch) -> None:
             statement.answer.set_exception(type(batch.error)(batch.error.message))
         else:
             statement.answer.set_result(batch.rows[index])
-
-
-def _explain(error: sqlite3.Error, path: Path) -> JournalError:
-    code = getattr(error, "sqlite_errorcode", None)
-    primary = code & 0xFF if code is not None else None
-    if primary in _BUSY:
-        return JournalInUseError(f"{path}: the journal is used by another process or pipeline: wait for it or stop it")
-    if primary in _CORRUPT:
-        return JournalCorruptError(
-            f"{path}: is no journal, or is damaged ({error}): it was left as it is; move it away"
-        )
-    if primary in _FULL:
-        return JournalError(f"{path}: the journal cannot be written, the disk is full")
-    return JournalError(f"{path}: the journal cannot be used: {error}")

@@ -12,8 +12,8 @@ import anyio.to_thread
 
 from facewarp_async.errors import FaceWarpError, InDoubtError, JournalError, Stage
 from facewarp_async.journal.commits import GroupCommits
+from facewarp_async.journal.opening import open_database
 from facewarp_async.journal.record import COLUMNS, JobRecord, JobState
-from facewarp_async.journal.schema import prepare
 from facewarp_async.models import Asset, MediaType, Result, TaskKind
 
 InDoubtChoice = Literal["hold", "recreate"]
@@ -39,7 +39,7 @@ class Journal:
     def __init__(self, path: str | Path, *, realm: str) -> None:
         self._path = Path(path)
         self._realm = realm
-        self._commits = GroupCommits(self._path, partial(prepare, path=self._path))
+        self._commits = GroupCommits(self._path, partial(open_database, self._path))
 
     async def __aenter__(self) -> Self:
         """Open the file.
@@ -116,6 +116,12 @@ class JournalLog:
         self._journal = journal
         self.record = record
         self._in_doubt = in_doubt
+        self._doubted = record.pending
+
+    def restart(self) -> None:
+        """Forget what became of the job: its tasks will be created anew."""
+        self.record.restart()
+        self._doubted = None
 
     def task_of(self, kind: TaskKind) -> int | None:
         """Return the task of this kind that was created for the job, if one was.
@@ -142,15 +148,15 @@ class JournalLog:
         await self._journal.write(self.record)
 
     async def refused(self) -> None:
-        """Take the intent back."""
-        if self.record.pending is not None:
+        """Take the intent back. A doubt from an earlier run stays: this refusal says nothing of that create."""
+        if self.record.pending is not None and self._doubted is None:
             self.record.pending = None
             self.record.state = JobState.CREATED if self.record.tasks else JobState.UPLOADED
             await self._journal.write(self.record)
 
     async def created(self, kind: TaskKind, task_id: int) -> None:
         """Write down that a task was created."""
-        self.record.pending = None
+        self.record.pending = self._doubted = None
         self.record.tasks[kind] = task_id
         self.record.state = JobState.CREATED
         await self._journal.write(self.record)

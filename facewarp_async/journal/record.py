@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from enum import StrEnum
@@ -83,10 +84,10 @@ class JobRecord:
             self.key,
             self.state,
             self.kind,
-            self.media,
+            self.media.encode(errors="backslashreplace").decode(),  # as a message shows it
             self.pending,
             json.dumps(self.tasks),
-            self.path,
+            None if self.path is None else os.fsencode(self.path),  # a name on the disk may be no text
             self.size,
             self.digest,
             None if self.result is None else encode_result(self.result),
@@ -105,7 +106,7 @@ class JobRecord:
             state=JobState(state),
             pending=None if pending is None else TaskKind(pending),
             tasks={TaskKind(name): task_id for name, task_id in json.loads(tasks).items()},
-            path=path,
+            path=None if path is None else os.fsdecode(path),
             size=size,
             digest=digest,
             result=None if result is None else decode_result(result),

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import anyio
 import anyio.to_thread
 
 from facewarp_async.checking import CheckedJob, File, name_of
 from facewarp_async.errors import (
     BadRequestError,
     FaceWarpError,
-    InputError,
+    FileTooLargeError,
     OutputError,
     Stage,
     TaskFailedError,
+    UnsupportedFormatError,
     UploadRejectedError,
 )
 from facewarp_async.files import digest_now, is_same_file
@@ -27,7 +31,7 @@ from facewarp_async.pipeline.outcomes import Completed, Failed, Outcome
 from facewarp_async.swaps import JobRun
 from facewarp_async.uploads import SharedUploads
 
-_FOR_GOOD = (TaskFailedError, BadRequestError, InputError, UploadRejectedError)
+_FOR_GOOD = (TaskFailedError, BadRequestError, UnsupportedFormatError, FileTooLargeError, UploadRejectedError)
 """Errors that a repetition would meet again; all others leave the job to be gone on with in the next run."""
 
 
@@ -59,20 +63,34 @@ class Memory:
         self._output_dir = output_dir
         self._in_doubt: InDoubtChoice = in_doubt
         self._retry_failed = retry_failed
-        self._occurrences: Counter[bytes] = Counter()
+        self._active: dict[bytes, anyio.Event] = {}
 
-    async def recall(self, job: Job, checked: CheckedJob) -> JournalLog:
-        """Return the job's log, empty where the journal does not know the job."""
-        contents = [await self._content(file) for file in (checked.media, *checked.faces)]
-        first_key = job_key(self._realm, checked.kind, contents, _options(job), 0)
-        mark = first_key[:8]
-        occurrence = self._occurrences[mark]
-        self._occurrences[mark] += 1
-        key = first_key
-        if occurrence:
-            key = job_key(self._realm, checked.kind, contents, _options(job), occurrence)
-        record = await self._journal.recall(key, checked.kind, name_of(checked.media))
-        return JournalLog(self._journal, record, in_doubt=self._in_doubt)
+    @asynccontextmanager
+    async def recall(self, job: Job, checked: CheckedJob, seen: Counter[bytes]) -> AsyncIterator[JournalLog]:
+        """Give the job's log, empty where the journal does not know the job.
+
+        A job that another batch of the pipeline runs at that moment is waited for: it has one log.
+
+        Args:
+            job: The job.
+            checked: Its files.
+            seen: Counts the jobs of its batch that are the same; each has a log of its own.
+        """
+        files, options = _identity(job, checked)
+        contents = [await self._content(file) for file in files]
+        mark = job_key(self._realm, checked.kind, contents, options, 0)[:8]
+        occurrence = seen[mark]
+        seen[mark] += 1
+        key = job_key(self._realm, checked.kind, contents, options, occurrence)
+        while (other := self._active.get(key)) is not None:
+            await other.wait()
+        ended = self._active[key] = anyio.Event()
+        try:
+            record = await self._journal.recall(key, checked.kind, name_of(checked.media))
+            yield JournalLog(self._journal, record, in_doubt=self._in_doubt)
+        finally:
+            del self._active[key]
+            ended.set()
 
     async def _content(self, file: File) -> bytes:
         return file.key.encode() if isinstance(file, Asset) else await self._uploads.content(file)
@@ -82,7 +100,7 @@ class Memory:
         record = log.record
         if record.state is JobState.FAILED:
             if self._retry_failed or record.error is None:
-                record.restart()
+                log.restart()
                 return None
             error = record.error
             run.explain(error)
@@ -125,14 +143,16 @@ class Memory:
         return path.relative_to(self._output_dir).as_posix()
 
 
-def _options(job: Job) -> list[Any]:
+def _identity(job: Job, checked: CheckedJob) -> tuple[Sequence[File], list[Any]]:
+    """Return the files and options that a job is known by; the order in which its faces were named is none of them."""
     match job:
         case MultiFaceSwap():
-            return [job.hd, list(job.faces)]
+            faces = sorted(zip(job.faces, checked.faces, strict=True), key=lambda pair: pair[0])
+            return [checked.media, *(face for _, face in faces)], [job.hd, [index for index, _ in faces]]
         case DetectFaces():
-            return []
+            return [checked.media], []
         case _:
-            return [job.hd]
+            return [checked.media, *checked.faces], [job.hd]
 
 
 def _measure(path: Path) -> tuple[int, bytes]:

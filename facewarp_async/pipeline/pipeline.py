@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import copy
 import time
+from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -155,7 +157,7 @@ class SwapPipeline:
         limits = self._limits
         stream = OutcomeStream(
             jobs,
-            self._outcome,
+            partial(self._outcome, Counter()),
             workers=limits.uploads + limits.in_flight + limits.downloads,
             read_ahead=limits.read_ahead,
             ordered=ordered,
@@ -176,14 +178,14 @@ class SwapPipeline:
             await stream.aclose()
         return BatchReport(outcomes=outcomes, elapsed_s=time.monotonic() - begun, stopped_by=self._stopped_by)
 
-    async def _outcome(self, index: int, job: Job) -> Outcome:
+    async def _outcome(self, seen: Counter[bytes], index: int, job: Job) -> Outcome:
         name = self._names.claim(job)
         run = JobRun(job, on_stage=lambda stage: self._tell(StageBegun(index=index, job=job, stage=stage)))
-        outcome = await self._run(run, name)
+        outcome = await self._run(run, name, seen)
         self._tell(JobEnded(index=index, outcome=outcome))
         return outcome
 
-    async def _run(self, run: JobRun, name: str) -> Outcome:
+    async def _run(self, run: JobRun, name: str, seen: Counter[bytes]) -> Outcome:
         if self._stopped_by is not None:
             return _stopped(run, self._stopped_by)
         outcome: Outcome | None = None
@@ -191,7 +193,7 @@ class SwapPipeline:
         self._active.add(active)
         try:
             with active.scope:
-                outcome = await self._complete(run, name)
+                outcome = await self._complete(run, name, seen)
         except FaceWarpError as error:
             outcome = self._failed(run, error)
         finally:
@@ -199,24 +201,24 @@ class SwapPipeline:
             run.end()
         return outcome or _stopped(run, self._stopped_by)
 
-    async def _complete(self, run: JobRun, name: str) -> Outcome:
+    async def _complete(self, run: JobRun, name: str, seen: Counter[bytes]) -> Outcome:
         run.enter(Stage.CHECK)
         checked = await check_job(run.job)
         if self._memory is None:
             return await self._finish(run, name, await run_tasks(self._resources, run, checked, NoLog()))
-        log = await self._memory.recall(run.job, checked)
-        outcome = await self._memory.outcome(run, log, name)
-        if outcome is not None:
-            return outcome
-        try:
-            result = await run_tasks(self._resources, run, checked, log)
-        except FaceWarpError as error:
-            run.explain(error)
-            await self._memory.failed(log, error)
-            raise
-        completed = await self._finish(run, name, result)
-        await self._memory.done(log, completed)
-        return completed
+        async with self._memory.recall(run.job, checked, seen) as log:
+            outcome = await self._memory.outcome(run, log, name)
+            if outcome is not None:
+                return outcome
+            try:
+                result = await run_tasks(self._resources, run, checked, log)
+            except FaceWarpError as error:
+                run.explain(error)
+                await self._memory.failed(log, error)
+                raise
+            completed = await self._finish(run, name, result)
+            await self._memory.done(log, completed)
+            return completed
 
     async def _finish(self, run: JobRun, name: str, result: Result) -> Completed:
         path = await self._fetch(run, name, result)
