@@ -1,0 +1,139 @@
+"""Opening a journal's file: for this pipeline alone, only if it is a journal and whole, and brought up to date."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+from facewarp_async.errors import JournalCorruptError, JournalError, JournalInUseError
+from facewarp_async.journal.schema import APPLICATION_ID, MIGRATIONS, Migrations
+
+_MAGIC = b"SQLite format 3\x00"
+_HEADER_BYTES = 100
+_BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+_CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
+
+
+@contextmanager
+def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> Iterator[sqlite3.Connection]:
+    """Open a journal, or begin one where the file is missing or empty, and close it at the end.
+
+    Raises:
+        JournalInUseError: Another connection holds the file.
+        JournalCorruptError: It is another program's, damaged, or of a later version. It was not changed.
+        JournalError: It cannot be read or written.
+    """
+    with _hold(path) as descriptor:
+        header = os.pread(descriptor, _HEADER_BYTES, 0)
+        if not header:
+            _check_alone(path)
+        version = _check_header(header, path, len(migrations))
+        try:
+            with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
+                connection.execute("PRAGMA locking_mode=EXCLUSIVE")
+                connection.execute("BEGIN EXCLUSIVE")  # fails at once where another connection holds the file
+                _check_pages(connection, path)
+                connection.execute("COMMIT")
+                if version < len(migrations):
+                    _migrate(connection, migrations[version:], len(migrations))
+                connection.execute("PRAGMA journal_mode=WAL")
+                connection.execute("PRAGMA synchronous=FULL")  # NORMAL may lose commits at a power cut: paying twice
+                yield connection
+        except sqlite3.Error as error:
+            raise explain(error, path) from error
+
+
+@contextmanager
+def _hold(path: Path) -> Iterator[int]:
+    """Keep other pipelines from the file.
+
+    SQLite's own locks are the process's: they would let in another pipeline of this process, and they end when anything
+    in the process, such as a search for media, opens the file and closes it again.
+    """
+    try:
+        # Not blocking: opening a named pipe would wait for its other end.
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o644)
+        try:
+            _check_regular(descriptor, path)
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BaseException:
+            os.close(descriptor)
+            raise
+    except BlockingIOError as error:
+        raise _in_use(path) from error
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise JournalError(f"{path}: the journal cannot be opened: {reason}") from error
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _check_regular(descriptor: int, path: Path) -> None:
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        raise JournalError(f"{path}: is no regular file, and cannot be a journal")
+
+
+def _check_alone(path: Path) -> None:
+    """See that an empty file is new: SQLite would drop the log of one that lost its contents."""
+    log = path.with_name(f"{path.name}-wal")
+    if log.exists() and log.stat().st_size:
+        raise JournalCorruptError(
+            f"{path}: is empty, and {log.name} is not: they were left as they are; move both away"
+        )
+
+
+def _check_header(header: bytes, path: Path, newest: int) -> int:
+    """Return the version of a journal from its file's first bytes (https://sqlite.org/fileformat.html, "The Database
+    Header"). SQLite is not let near another program's file: it would tidy up after that program's last crash.
+    """
+    if not header:
+        return 0
+    if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
+        raise JournalCorruptError(f"{path}: is no journal, or is damaged: it was left as it is; move it away")
+    if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
+        raise JournalCorruptError(f"{path}: is another program's database, not a journal; it was not changed")
+    version = int.from_bytes(header[60:64], "big")
+    if version > newest:
+        raise JournalCorruptError(f"{path}: was written by a later version of facewarp-async; it was not changed")
+    return version
+
+
+def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
+    (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+    if found != "ok":
+        raise JournalCorruptError(f"{path}: is damaged ({found}): it was left as it is; move it away")
+
+
+def _migrate(connection: sqlite3.Connection, migrations: Migrations, newest: int) -> None:
+    connection.execute("PRAGMA journal_mode=DELETE")  # not in the WAL: the file's header tells its version at all times
+    connection.execute("BEGIN IMMEDIATE")
+    for statements in migrations:
+        for statement in statements:
+            connection.execute(statement)
+    connection.execute(f"PRAGMA user_version={newest}")
+    connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+    connection.execute("COMMIT")
+
+
+def explain(error: sqlite3.Error, path: Path) -> JournalError:
+    """Return what an error of SQLite's means for a journal."""
+    code = getattr(error, "sqlite_errorcode", None)
+    primary = code & 0xFF if code is not None else None
+    if primary in _BUSY:
+        return _in_use(path)
+    if primary in _CORRUPT:
+        return JournalCorruptError(f"{path}: is damaged ({error}): it was left as it is; move it away")
+    if primary == sqlite3.SQLITE_FULL:
+        return JournalError(f"{path}: the journal cannot be written, the disk is full")
+    return JournalError(f"{path}: the journal cannot be used: {error}")
+
+
+def _in_use(path: Path) -> JournalInUseError:
+    return JournalInUseError(f"{path}: the journal is used by another process or pipeline: wait for it or stop it")
