@@ -5,9 +5,11 @@ from __future__ import annotations
 import struct
 import zlib
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import cv2
 import numpy as np
 import numpy.typing as npt
@@ -220,3 +222,100 @@ class Measures:
 @pytest.fixture(scope="session")
 def measures() -> Measures:
     return Measures()
+
+
+def sway(image: Pixels, size: tuple[int, int], share: float) -> Floats:
+    """The affine map, (2, 3), that shows a still at a moment of a slow pan, zoom and turn; `share` runs from 0 to 1."""
+    high, wide = image.shape[:2]
+    angle = 2 * np.pi * share
+    scale = size[1] / high * (1 + 0.15 * np.sin(angle))
+    matrix = as_floats(cv2.getRotationMatrix2D((wide / 2, high / 2), 6 * np.sin(2 * angle), scale))
+    matrix[:, 2] += as_floats([size[0] / 2 - wide / 2 + 0.08 * size[0] * np.sin(angle), size[1] / 2 - high / 2])
+    return matrix
+
+
+@pytest.fixture(scope="session")
+def sway_map() -> Callable[[Pixels, tuple[int, int], float], Floats]:
+    return sway
+
+
+@pytest.fixture(scope="session")
+def moving() -> Callable[..., list[Pixels]]:
+    """Give the frames of a clip that pans, zooms and turns a still."""
+
+    def build(image: Pixels, *, frames: int, size: tuple[int, int] = (320, 240), noise: float = 0.0) -> list[Pixels]:
+        rng = np.random.default_rng(5)
+        result = []
+        for number in range(frames):
+            matrix = sway(image, size, number / max(1, frames))
+            view = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE)
+            if noise:
+                view = np.clip(view + rng.normal(0, noise, view.shape), 0, 255).astype(np.uint8)
+            result.append(as_pixels(view))
+        return result
+
+    return build
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path) -> Callable[..., Path]:
+    """Encode frames to a file: codec, pixel format, times, sound and rotation can be chosen."""
+
+    def build(
+        name: str,
+        frames: list[Pixels],
+        *,
+        codec: str = "libx264",
+        pix_fmt: str = "yuv420p",
+        unit: Fraction = Fraction(1, 25),
+        times: list[int] | None = None,
+        sound: str | None = None,
+        options: dict[str, str] | None = None,
+        rotation: int = 0,
+        container_format: str | None = None,
+    ) -> Path:
+        path = tmp_path / name
+        rate = 25 if times else Fraction(1 / unit)
+        preset = {"preset": "ultrafast", "crf": "16"} if codec == "libx264" else {}
+        with av.open(str(path), "w", format=container_format) as container:
+            video = container.add_stream(codec, rate=rate, options={**preset, **(options or {})})
+            assert isinstance(video, av.VideoStream)
+            video.height, video.width = frames[0].shape[:2]
+            video.pix_fmt = pix_fmt
+            video.codec_context.time_base = video.time_base = unit
+            audio = None if sound is None else container.add_stream(sound, rate=48000)
+            for number, frame in enumerate(frames):
+                image = av.VideoFrame.from_ndarray(frame, format="bgr24")
+                image.pts, image.time_base = (times or range(len(frames)))[number], unit
+                container.mux(video.encode(image))
+            container.mux(video.encode())
+            if audio is not None:
+                assert isinstance(audio, av.AudioStream)
+                for tone in _tone(float(unit) * ((times or range(len(frames)))[-1] + 1)):
+                    container.mux(audio.encode(tone))
+                container.mux(audio.encode())
+        if rotation:
+            _set_rotation(path, rotation)
+        return path
+
+    return build
+
+
+def _tone(seconds: float) -> list[av.AudioFrame]:
+    step = 1920
+    frames = []
+    for number in range(int(seconds * 48000) // step):
+        wave = np.sin(np.arange(number * step, (number + 1) * step) * 2 * np.pi * 440 / 48000) * 9000
+        frame = av.AudioFrame.from_ndarray(wave.astype(np.int16)[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts, frame.time_base = 48000, number * step, Fraction(1, 48000)
+        frames.append(frame)
+    return frames
+
+
+def _set_rotation(path: Path, degrees: int) -> None:
+    """Write a display matrix into the header of the first track, clockwise."""
+    data = bytearray(path.read_bytes())
+    one = 1 << 16
+    cos, sin = {90: (0, one), 180: (-one, 0), 270: (0, -one)}[degrees]
+    struct.pack_into(">9i", data, data.index(b"tkhd") + 44, cos, sin, 0, -sin, cos, 0, 0, 0, 1 << 30)
+    path.write_bytes(bytes(data))

@@ -20,6 +20,7 @@ from facewarp_async.engine.media import sniff_file
 
 _DEMUXERS = {Kind.MP4: "mp4", Kind.WEBM: "matroska", Kind.GIF: "gif"}
 _SAMPLES = 9
+_ROUNDING_S = 1e-6
 
 
 @contextmanager
@@ -65,8 +66,8 @@ class Samples:
 
     def is_due(self, frame: Frame) -> bool:
         """Say whether a frame is the first at or after the next of the times."""
-        if not self._due or frame.time_s < self._due[0]:
-            return False
-        while self._due and frame.time_s >= self._due[0]:
+        is_due = False
+        while self._due and frame.time_s >= self._due[0] - _ROUNDING_S:
             self._due.pop(0)
-        return True
+            is_due = True
+        return is_due
