@@ -53,7 +53,8 @@ class Spacing:
 
     def take(self, now: float) -> None:
         """Note that a call leaves now."""
-        self._free_at = max(self._free_at, now - self._margin / 2) + self._gap_s
+        is_late = now - self._free_at <= self._margin / 2  # else nobody has asked for a while, or the loop was busy
+        self._free_at = (self._free_at if is_late else now) + self._gap_s
         self._is_probing = self._refusals >= _GATED_FROM
 
     def refused(self, now: float, *, retry_after_s: float | None, jitter: float) -> None:

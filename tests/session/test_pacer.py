@@ -11,6 +11,7 @@ import pytest
 from attrs import evolve
 
 from facewarp_async.client import FaceSwapClient
+from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.session import Pacer
@@ -22,7 +23,7 @@ MakeClient = Callable[..., FaceSwapClient]
 
 
 async def test_the_most_urgent_waiter_goes_first_and_equals_in_their_order() -> None:
-    pacer, left = Pacer(200), list[str]()
+    pacer, left = Pacer(200, FixedPolling()), list[str]()
     await pacer.acquire(Priority.POLL)
 
     async def wait(priority: Priority, name: str) -> None:
@@ -37,7 +38,7 @@ async def test_the_most_urgent_waiter_goes_first_and_equals_in_their_order() -> 
 
 
 async def test_a_cancelled_waiter_costs_the_others_nothing() -> None:
-    pacer = Pacer(20)
+    pacer = Pacer(20, FixedPolling())
     await pacer.acquire(Priority.POLL)
     cancelled = [asyncio.ensure_future(pacer.acquire(Priority.CREATE)) for _ in range(50)]
     await anyio.wait_all_tasks_blocked()
@@ -50,7 +51,7 @@ async def test_a_cancelled_waiter_costs_the_others_nothing() -> None:
 
 
 async def test_calls_are_spaced_and_none_leaves_early() -> None:
-    pacer, loop = Pacer(100), asyncio.get_running_loop()
+    pacer, loop = Pacer(100, FixedPolling()), asyncio.get_running_loop()
     left = []
     for _ in range(8):
         await pacer.acquire(Priority.POLL)
@@ -60,7 +61,7 @@ async def test_calls_are_spaced_and_none_leaves_early() -> None:
 
 
 async def test_a_refusal_closes_the_gate_for_all_that_wait_already() -> None:
-    pacer, loop = Pacer(50), asyncio.get_running_loop()
+    pacer, loop = Pacer(50, FixedPolling()), asyncio.get_running_loop()
     await pacer.acquire(Priority.POLL)
     waiting = [asyncio.ensure_future(pacer.acquire(priority)) for priority in Priority]
     await anyio.wait_all_tasks_blocked()
@@ -72,7 +73,7 @@ async def test_a_refusal_closes_the_gate_for_all_that_wait_already() -> None:
 
 
 async def test_without_a_rate_calls_leave_at_once() -> None:
-    pacer, loop = Pacer(None), asyncio.get_running_loop()
+    pacer, loop = Pacer(None, FixedPolling()), asyncio.get_running_loop()
     begun = loop.time()
     for _ in range(1000):
         await pacer.acquire(Priority.POLL)
