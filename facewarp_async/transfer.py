@@ -9,9 +9,11 @@ import asyncio
 import contextlib
 import errno
 import logging
+import math
 import os
 import random
 import re
+import time
 from collections.abc import Awaitable, Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -35,11 +37,12 @@ from facewarp_async.errors import (
     IncompleteTransferError,
     OutputError,
     RequestTimeoutError,
+    StorageError,
     UrlExpiredError,
 )
 from facewarp_async.files import FileIdentity, MediaFile
 from facewarp_async.policy.retry import Repetitions, RetryPolicy
-from facewarp_async.redaction import redact_text
+from facewarp_async.redaction import clean_text
 from facewarp_async.wire.presigned import check_storage_url, parse_storage_error
 
 logger = logging.getLogger(__name__)
@@ -49,7 +52,15 @@ CHUNK_BYTES = 1024 * 1024
 
 _ERROR_BYTES = 8 * 1024
 _MOST_RENEWALS = 2
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-\d+/(\d+)")
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
+_NOT_ENCODED = {"", "identity", "aws-chunked"}
+"""Values of ``Content-Encoding`` that leave the bytes as they are; S3 repeats the last one from an upload."""
+
+MAX_RESULT_BYTES = 16 * 1024**3
+"""The longest result that is fetched: an endless one must not fill the disk."""
+
+_LEAST_BYTES = 1024
+"""A download that brings fewer bytes than this within the time for a stall, or by an attempt, does not move."""
 
 ProgressCallback = Callable[[int, int], None]
 """Called with the bytes moved so far and the bytes in all; the latter is 0 where it is not known."""
@@ -64,12 +75,20 @@ class FilePayload(aiohttp.Payload):
 
     _autoclose = True
 
-    def __init__(self, file: MediaFile, *, stall_s: float, on_progress: ProgressCallback | None) -> None:
+    def __init__(
+        self,
+        file: MediaFile,
+        *,
+        stall_s: float,
+        on_progress: ProgressCallback | None,
+        on_sent: Callable[[], None] = lambda: None,
+    ) -> None:
         super().__init__(file.path, content_type="application/octet-stream")
         self._size = file.size
         self._file = file
         self._stall_s = stall_s
         self._on_progress = on_progress
+        self._on_sent = on_sent
         self.failure: Exception | None = None
         """Why the body could not be sent, where that is not the connection's fault: aiohttp tells only in its words."""
 
@@ -89,6 +108,7 @@ class FilePayload(aiohttp.Payload):
         """Send the file; its own length is the content's length."""
         try:
             await self._send(cast(StreamWriter, writer))
+            self._on_sent()
         except FaceWarpError as error:
             self.failure = error
             raise
@@ -255,7 +275,7 @@ class Transfers:
                     raise
                 url = await get_url(True)
             except FaceWarpError as error:
-                if get_length() > furthest:
+                if get_length() >= furthest + _LEAST_BYTES:
                     repetitions, waited_s, furthest = self._repetitions(), 0.0, get_length()
                 delay_s = repetitions.delay_s(error, now=waited_s, jitter=_jitter())
                 if delay_s is None:
@@ -269,12 +289,19 @@ class Transfers:
         return Repetitions(self._retry, creates_task=False, give_up_at=self._timeouts.repeat_s)
 
     async def _put(self, url: str, file: MediaFile, on_progress: ProgressCallback | None) -> None:
-        payload = FilePayload(file, stall_s=self._timeouts.stall_s, on_progress=on_progress)
+        stall_s = self._timeouts.stall_s
+
+        def expect_answer() -> None:
+            head.deadline = anyio.current_time() + stall_s
+
+        payload = FilePayload(file, stall_s=stall_s, on_progress=on_progress, on_sent=expect_answer)
         try:
-            async with self._request("PUT", url, data=payload, skip_auto_headers=("Content-Type",)) as response:
-                body = await self._read_start(response)  # of a success too, so that the connection is kept
-                if response.status >= 300:
-                    raise parse_storage_error(response.status, body)
+            with anyio.fail_after(None) as head:  # the payload watches over its own sending
+                async with self._request("PUT", url, data=payload, skip_auto_headers=("Content-Type",)) as response:
+                    head.deadline = math.inf
+                    body = await self._read_start(response)  # of a success too, so that the connection is kept
+                    if response.status >= 300:
+                        raise parse_storage_error(response.status, body, url=url)
         except (aiohttp.ClientError, OSError) as error:
             if payload.failure is not None:
                 raise payload.failure from None
@@ -282,14 +309,18 @@ class Transfers:
 
     async def _get(self, url: str, partial: _Partial) -> None:
         try:
-            async with self._request("GET", url, headers=partial.headers()) as response:
-                if response.status == 416:
-                    partial.restart()
-                    raise IncompleteTransferError("the storage has no such range")
-                if response.status not in {200, 206}:
-                    raise parse_storage_error(response.status, await self._read_start(response))
-                await partial.receive(response)
-        except aiohttp.ClientError as error:
+            with anyio.fail_after(self._timeouts.connect_s + self._timeouts.stall_s) as head:
+                async with self._request("GET", url, headers=partial.headers()) as response:
+                    head.deadline = math.inf  # from here on the body's own pace counts
+                    if response.status == 416:
+                        partial.restart()
+                        raise IncompleteTransferError("the storage has no such range")
+                    if response.status not in {200, 206}:
+                        raise parse_storage_error(response.status, await self._read_start(response), url=url)
+                    await partial.receive(response, stall_s=self._timeouts.stall_s)
+        except (aiohttp.ClientError, TimeoutError) as error:
+            if isinstance(error, FaceWarpError):
+                raise
             _raise_for_transport(error, f"download of {partial.target}", self._timeouts)
 
     async def _read_start(self, response: aiohttp.ClientResponse) -> bytes:
@@ -335,9 +366,10 @@ class _Partial:
         """Forget the beginning."""
         self.length, self._etag = 0, None
 
-    async def receive(self, response: aiohttp.ClientResponse) -> None:
+    async def receive(self, response: aiohttp.ClientResponse, *, stall_s: float) -> None:
         """Append an answer's body, and check that it is whole."""
         total = self._begin(response)
+        pace = _Pace(stall_s)
         buffer = bytearray()
         with _writing(self.target):
             file = await _open(self.path, "r+b" if self.length else "wb")
@@ -345,8 +377,11 @@ class _Partial:
             await file.seek(self.length)
             async for chunk in response.content.iter_any():
                 buffer += chunk
+                self._check_bound(self.length + len(buffer))
                 if len(buffer) >= CHUNK_BYTES:
                     await self._append(file, buffer, total)
+                if not pace.holds(len(chunk)):
+                    raise IncompleteTransferError(f"{self.target}: hardly a byte arrived for {stall_s:g} s")
         finally:
             with anyio.CancelScope(shield=True):
                 try:
@@ -357,17 +392,29 @@ class _Partial:
             raise IncompleteTransferError(f"{self.target}: {self.length} of {total} bytes arrived")
 
     def _begin(self, response: aiohttp.ClientResponse) -> int | None:
+        """Return the length that the whole will have, ``None`` where the end is marked instead."""
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in _NOT_ENCODED:
+            raise StorageError(f"{self.target}: the storage sent it encoded, which it was asked not to do")
         etag = response.headers.get("ETag", "")
         if response.status == 206:
             span = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             # Not every storage heeds If-Range: the rest has to be of the same file as the beginning.
             if span and int(span[1]) == self.length and etag in {"", self._etag}:
-                return int(span[2])
+                return self._check_bound(int(span[2]))
             self.restart()
             raise IncompleteTransferError("the storage sent another part than was asked for")
         self.restart()
         self._etag = etag if etag and not etag.startswith("W/") else None
-        return response.content_length
+        total = response.content_length
+        if total is None and "chunked" not in response.headers.get("Transfer-Encoding", "").lower():
+            raise IncompleteTransferError(f"{self.target}: the storage does not say how long it is")
+        return None if total is None else self._check_bound(total)
+
+    def _check_bound(self, length: int) -> int:
+        if length > MAX_RESULT_BYTES:
+            raise StorageError(f"{self.target}: is longer than {MAX_RESULT_BYTES} bytes")
+        return length
 
     async def _append(self, file: Any, buffer: bytearray, total: int | None) -> None:
         if not buffer:
@@ -381,6 +428,23 @@ class _Partial:
                 self.length += written
         if self._on_progress is not None:
             self._on_progress(self.length, total or 0)
+
+
+class _Pace:
+    """Tells a body that moves from one that trickles, so that no time-out between two bytes ever ends it."""
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
+        self._since = time.monotonic()
+        self._count = 0
+
+    def holds(self, count: int) -> bool:
+        """Count bytes that arrived, and tell whether they are enough for the time."""
+        now = time.monotonic()
+        self._count += count
+        if self._count >= _LEAST_BYTES:
+            self._since, self._count = now, 0
+        return now - self._since <= self._stall_s
 
 
 _jitter = random.random
@@ -424,11 +488,13 @@ def _discard(part: Path) -> None:
 
 def _raise_for_transport(error: Exception, what: str, timeouts: Timeouts) -> NoReturn:
     # Without their causes: aiohttp's errors hold the URL, and that its signature.
-    reason = redact_text(str(error)) or type(error).__name__
+    reason = clean_text(str(error)) or type(error).__name__
     if isinstance(error, aiohttp.ClientConnectorError | aiohttp.ConnectionTimeoutError):
         raise ConnectError(f"{what}: no connection: {reason}") from None
     if isinstance(error, TimeoutError):
-        raise RequestTimeoutError(f"{what}: no byte for {timeouts.stall_s:g} s") from None
+        raise RequestTimeoutError(f"{what}: no answer, or no further byte, for {timeouts.stall_s:g} s") from None
+    if isinstance(error, aiohttp.InvalidURL):
+        raise StorageError(f"{what}: the service gave a presigned URL that is none") from None
     raise ConnectionLostError(f"{what}: the connection was cut: {reason}") from None
 
 

@@ -82,8 +82,10 @@ class Repetitions:
 
     def delay_s(self, error: FaceWarpError, *, now: float, jitter: float) -> float | None:
         """Return how long to wait before the next sending; ``None``: give up."""
-        if now >= self._give_up_at or not may_repeat(error, creates_task=self._creates_task):
+        if not may_repeat(error, creates_task=self._creates_task):
             return None
+        if now + (error.retry_after_s or 0.0) >= self._give_up_at:
+            return None  # what the service asks for is never cut short, and never waited for beyond the time allowed
         if isinstance(error, RateLimitedError):
             return 0.0  # the pacer's gate is closed for everybody: waiting there is enough
         self._failures += 1

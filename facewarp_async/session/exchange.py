@@ -19,7 +19,7 @@ from facewarp_async.errors import (
     MalformedAnswerError,
     RequestTimeoutError,
 )
-from facewarp_async.redaction import redact_text
+from facewarp_async.redaction import clean_text
 from facewarp_async.wire.answers import Answer
 from facewarp_async.wire.requests import ApiRequest
 
@@ -48,6 +48,7 @@ async def exchange(
     if token is not None:
         headers["Authorization"] = _bearer(token)
     name = f"{request.method} {request.target.partition('?')[0]}"
+    secrets = (*request.secrets, token) if token else request.secrets
     try:
         with anyio.fail_after(timeouts.connect_s + timeouts.request_s):
             async with http.request(
@@ -63,15 +64,14 @@ async def exchange(
             ) as response:
                 body = await _read_bounded(response, name)
                 retry_after_s = parse_retry_after(response.headers.get("Retry-After"), now=time.time())
-                secrets = (*request.secrets, token) if token else request.secrets
                 return Answer(status=response.status, body=body, retry_after_s=retry_after_s, secrets=secrets)
     # Without their causes: aiohttp's errors hold the request, and that holds the token.
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
-        raise ConnectError(f"{name}: no connection to {URL(base_url).host}: {_reason(error)}") from None
+        raise ConnectError(f"{name}: no connection to {URL(base_url).host}: {_reason(error, secrets)}") from None
     except TimeoutError:
         raise RequestTimeoutError(f"{name}: no answer within {timeouts.request_s:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
-        raise ConnectionLostError(f"{name}: the connection was cut: {_reason(error)}") from None
+        raise ConnectionLostError(f"{name}: the connection was cut: {_reason(error, secrets)}") from None
 
 
 def _bearer(token: str) -> str:
@@ -91,8 +91,8 @@ async def _read_bounded(response: aiohttp.ClientResponse, name: str) -> bytes:
     return bytes(body)
 
 
-def _reason(error: BaseException) -> str:
-    return redact_text(str(error)) or type(error).__name__
+def _reason(error: BaseException, secrets: tuple[str, ...]) -> str:
+    return clean_text(str(error), secrets) or type(error).__name__
 
 
 def parse_retry_after(value: str | None, *, now: float) -> float | None:
