@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import anyio.to_thread
@@ -40,6 +41,24 @@ async def check_folders(folder: Path, out: Path, face: Path) -> None:
     await anyio.to_thread.run_sync(_check_folders, folder, out, face)
 
 
+async def check_writable(folder: Path) -> None:
+    """Make a folder for results and check that files can be written there, before anything is paid for.
+
+    Raises:
+        UsageError: They cannot.
+    """
+    await anyio.to_thread.run_sync(_check_writable, folder)
+
+
+def _check_writable(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        raise UsageError(f"{folder}: results cannot be written there: {error.strerror}") from error
+
+
 def _inspect(path: Path) -> MediaFile:
     try:
         return inspect_now(path)
@@ -50,8 +69,6 @@ def _inspect(path: Path) -> MediaFile:
 def _check_folders(folder: Path, out: Path, face: Path) -> None:
     if not folder.is_dir():
         raise UsageError(f"{folder}: is no folder")
-    if out.exists() and not out.is_dir():
-        raise UsageError(f"{out}: is no folder for the results")
     media, results = folder.resolve(), out.resolve()
     if media == results:
         raise UsageError(f"--out is the folder of the media, {folder}: results go to a folder of their own")

@@ -11,7 +11,7 @@ import anyio
 import anyio.to_thread
 from attrs import frozen
 
-from facewarp_async.cli.arguments import check_face, check_folders
+from facewarp_async.cli.arguments import check_face, check_folders, check_writable
 from facewarp_async.cli.exits import ExitCode, exit_code_for
 from facewarp_async.cli.failures import failure_text
 from facewarp_async.cli.options import ServiceOptions
@@ -61,6 +61,7 @@ class BatchCommand:
             return await self._run(jobs, client, output)
 
     async def _run(self, jobs: FolderJobs, client: FaceSwapClient, output: Output) -> ExitCode:
+        await check_writable(self.out)
         begun, tally = time.monotonic(), Tally()
         how = "interrupted"
         try:

@@ -11,6 +11,7 @@ from typing import TypeVar
 import anyio.to_thread
 from attrs import frozen
 
+from facewarp_async.cli.arguments import check_writable
 from facewarp_async.cli.exits import ExitCode
 from facewarp_async.cli.failures import failure_text
 from facewarp_async.cli.options import ServiceOptions
@@ -42,6 +43,7 @@ class DemoCommand:
         """Run it."""
         # Always local: a demo must not spend the credits of a key that lies in the environment.
         async with open_client(ServiceOptions(provider=LOCAL), {}, output) as client:
+            await check_writable(self.folder)
             samples = await _on_disk(make_samples, self.folder)
             output.say(f"made {len(samples.swaps)} sample photos in {self.folder / 'photos'}")
             outcomes = await self._swap(samples, client, output)

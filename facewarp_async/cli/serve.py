@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 import anyio
 from attrs import frozen
 
-from facewarp_async.cli.exits import ExitCode
+from facewarp_async.cli.exits import ExitCode, UsageError
 from facewarp_async.cli.output import Output
 from facewarp_async.cli.provider import LOCAL
 from facewarp_async.config import ApiKey, Provider
@@ -31,7 +32,7 @@ class ServeCommand:
         # Not above: no other command needs all of the server.
         from facewarp_async.server import LocalService  # noqa: PLC0415
 
-        async with LocalService(
+        service = LocalService(
             data_dir=self.data_dir,
             port=self.port,
             host=self.host,
@@ -39,7 +40,12 @@ class ServeCommand:
             requests_per_second=self.rps or None,
             credits=self.credits,
             workers=self.workers,
-        ) as service:
+        )
+        async with AsyncExitStack() as running:
+            try:
+                await running.enter_async_context(service)
+            except OSError as error:
+                raise UsageError(f"{error.filename or self.data_dir}: cannot be used: {error.strerror}") from error
             await output.text(service.provider.base_url)
             output.say_lines(_guide(service.provider, service.auth))
             await anyio.sleep_forever()

@@ -10,7 +10,7 @@ import anyio.to_thread
 import attrs
 from attrs import frozen
 
-from facewarp_async.cli.arguments import check_face, check_media
+from facewarp_async.cli.arguments import check_face, check_media, check_writable
 from facewarp_async.cli.exits import ExitCode, UsageError, exit_code_for
 from facewarp_async.cli.failures import failure_text
 from facewarp_async.cli.options import ServiceOptions
@@ -54,6 +54,7 @@ class SwapCommand:
             return await self._run(job, out, client, output)
 
     async def _run(self, job: ImageSwap | VideoSwap, out: Path, client: FaceSwapClient, output: Output) -> ExitCode:
+        await check_writable(out.parent if await anyio.to_thread.run_sync(_is_file_name, out) else out)
         with job_progress(output, self.media) as show:
             outcome = await _finish(job, out, client, show)
         if not isinstance(outcome, Completed):
@@ -98,9 +99,13 @@ def _check_out(command: SwapCommand) -> Path:
     return out
 
 
+def _is_file_name(out: Path) -> bool:
+    return bool(out.suffix) and not out.is_dir()
+
+
 def _target(out: Path, job: ImageSwap | VideoSwap, result: SwapResult) -> Path:
     """Return the file to write. In a folder it gets a name that no file has yet."""
-    if out.suffix and not out.is_dir():
+    if _is_file_name(out):
         return out
     names = NameBook()
     while (target := target_path(out, names.claim(job), result)).exists():

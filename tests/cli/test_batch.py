@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService
+from facewarp_async.server import InstantRunner, LocalService, Made, Work
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -124,11 +124,32 @@ async def test_an_empty_folder_is_done_and_told(
     assert "holds no pictures and no videos" in ended.err
 
 
-async def test_limits_are_kept(run: Any, here: dict[str, str], local: LocalService, make_file: MakeFile) -> None:
-    for number in range(6):
+class Watched(InstantRunner):
+    """Takes note of how many tasks go on at once, and of whether pains were asked for."""
+
+    def __init__(self) -> None:
+        super().__init__(duration_s=0.02)
+        self.now = self.most = 0
+        self.hd: set[bool] = set()
+
+    async def run(self, work: Work) -> Made:
+        self.now += 1
+        self.most = max(self.most, self.now)
+        self.hd.add(work.hd)
+        try:
+            return await super().run(work)
+        finally:
+            self.now -= 1
+
+
+@pytest.mark.parametrize("options", [["--in-flight", "1", "--hd"], []])
+async def test_options_reach_the_service(
+    options: list[str], run: Any, settings: Callable[[LocalService], dict[str, str]], make_file: MakeFile
+) -> None:
+    for number in range(5):
         make_file(f"in/{number}.png")
-    local.faults.add(FaultRule(Fault.SLOW, CREATES, delay_s=0.05))
-    arguments = ["--uploads", "1", "--in-flight", "1", "--downloads", "1", "--hd"]
-    ended = await run("batch", "in", "--face", make_file("me.png"), "-o", "out", *arguments, env=here)
-    assert ended.code == 0
-    assert len(ended.lines) == 6
+    runner = Watched()
+    async with LocalService(runner=runner) as service:
+        ended = await run("batch", "in", "--face", make_file("me.png"), "-o", "out", *options, env=settings(service))
+    assert len(ended.lines) == 5
+    assert (runner.most == 1, runner.hd) == (bool(options), {bool(options)})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import signal
 import subprocess
 import time
@@ -15,12 +17,13 @@ import pytest
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider
 from facewarp_async.models import TaskKind
-from facewarp_async.server import InstantRunner, LocalService
+from facewarp_async.server import InstantRunner, LocalService, Work
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MakeFile = Callable[..., Path]
 Settings = Callable[[LocalService], dict[str, str]]
+BATCH = ["batch", "in", "--face", "me.png", "-o", "out"]
 SOON_S = 2.0  # a second is what is promised; the rest is for a busy machine
 
 
@@ -35,8 +38,15 @@ class Sluggish:
         return 600.0
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-@pytest.mark.parametrize("command", [["batch", "in", "--face", "me.png", "-o", "out"], ["swap", "in/0.png", "me.png"]])
+@pytest.mark.parametrize(
+    ("command", "number"),
+    [
+        (BATCH, signal.SIGINT),
+        (BATCH, signal.SIGTERM),
+        (BATCH, signal.SIGHUP),
+        (["swap", "in/0.png", "me.png"], signal.SIGINT),
+    ],
+)
 async def test_a_signal_ends_a_command_soon_and_quietly(
     command: list[str], number: int, start: Any, settings: Settings, make_file: MakeFile, read_errors: Any
 ) -> None:
@@ -75,6 +85,38 @@ async def test_a_signal_ends_the_embedded_service_and_its_workers(start: Any, re
     assert time.monotonic() - begun < SOON_S
     assert "Traceback" not in errors
     assert list(tmp_path.rglob("*.part")) == []  # noqa: ASYNC240 - a few files
+
+
+async def test_a_reader_that_stands_still_does_not_hold_the_end(
+    start: Any, settings: Settings, make_file: MakeFile, read_errors: Any
+) -> None:
+    for index in range(40):
+        make_file(f"in/{index}.png")
+    make_file("me.png")
+    read_end, write_end = os.pipe()
+    fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
+    done: list[Work] = []
+    all_done = anyio.Event()
+
+    def count(work: Work) -> None:
+        done.append(work)
+        if len(done) == 40:
+            all_done.set()
+
+    async with (
+        LocalService(runner=InstantRunner(fail=count)) as service,
+        start(*BATCH, "--json", env=settings(service), stdout=write_end) as process,
+    ):
+        os.close(write_end)
+        with anyio.fail_after(20):
+            await all_done.wait()  # by now the first outcomes have filled the pipe
+        process.send_signal(signal.SIGINT)
+        begun = time.monotonic()
+        errors = await read_errors(process)
+        assert await process.wait() == 130
+    os.close(read_end)
+    assert time.monotonic() - begun < SOON_S
+    assert "Traceback" not in errors
 
 
 async def test_a_second_signal_does_not_break_into_the_end(
