@@ -26,7 +26,7 @@ def test_credentials_come_from_the_environment() -> None:
 
 
 def test_missing_credentials_are_named() -> None:
-    with pytest.raises(ConfigurationError, match="FACEWARP_API_KEY.*FACEWARP_CLIENT_ID and FACEWARP_CLIENT_SECRET"):
+    with pytest.raises(ConfigurationError, match=r"FACEWARP_API_KEY.*FACEWARP_CLIENT_ID and FACEWARP_CLIENT_SECRET"):
         credentials_from_env({})
     with pytest.raises(ConfigurationError, match="FACEWARP_CLIENT_SECRET is not set"):
         credentials_from_env({"FACEWARP_CLIENT_ID": "i"})

@@ -34,7 +34,7 @@ class Sending(Protocol):
     """Follows a request that must not be lost sight of."""
 
     async def leaves(self) -> None:
-        """The request's turn has come, and it leaves when this returns; each time that it is sent. May raise instead."""
+        """The request's turn has come: it leaves when this returns, unless this raises; each time that it is sent."""
         ...
 
     async def refused(self) -> None:
