@@ -161,12 +161,17 @@ class ApiSession:
             value = parse(answer)
         except FaceWarpError as error:
             if isinstance(error, RateLimitedError):
-                self.pacer.refused(error.retry_after_s)
+                self.pacer.refused(_bounded(error.retry_after_s, self._timeouts.repeat_s))
             else:
                 self.pacer.accepted()
             raise
         self.pacer.accepted()
         return value
+
+
+def _bounded(retry_after_s: float | None, longest_s: float) -> float | None:
+    """Close the gate to all calls for no longer than one call may take: no single answer stops a client for hours."""
+    return None if retry_after_s is None else min(retry_after_s, longest_s)
 
 
 def _in_doubt(error: FaceWarpError) -> InDoubtError:
