@@ -36,7 +36,7 @@ class ClipWriter:
         self._container = av.open(str(path), "w", format="mp4", options={"movflags": "+faststart"})
         self._container.metadata["comment"] = SYNTHETIC
         self._video: av.VideoStream | None = None
-        self._sound = None if clip.sound is None else _Sound(self._container, clip.sound)
+        self._sound: _Sound | None = None
         self._waiting: deque[SoundPacket] = deque()
 
     def __enter__(self) -> ClipWriter:
@@ -87,6 +87,8 @@ class ClipWriter:
         if clip.aspect is not None:
             context.sample_aspect_ratio = clip.aspect
         self._video = video
+        if clip.sound is not None:
+            self._sound = _Sound(self._container, clip.sound)
         return video
 
     def _write_sound(self) -> None:
