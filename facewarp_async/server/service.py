@@ -176,6 +176,7 @@ class LocalService:
         settings = {}
         for name in ("api_key", "client_id", "client_secret", "access_key", "signing_secret", "token_secret"):
             settings[name] = self._given.get(name) or await self._state.setting(name)
+        self._realm = await self._state.setting("realm")
         settings["account"] = await self._state.setting("account", lambda: "3620")
         settings["version"] = await anyio.to_thread.run_sync(version, "facewarp-async")
         self.auth = ApiKey(settings["api_key"])
@@ -250,6 +251,7 @@ class LocalService:
             "local",
             f"http://{f'[{host}]' if ':' in host else host}:{port}",
             requests_per_second=self._requests_per_second,
+            realm=self._realm,
             typical_image_s=_TYPICAL_IMAGE_S,
             typical_video_s=_TYPICAL_VIDEO_S,
         )

@@ -183,7 +183,7 @@ class Storage:
 
 def _check_put(request: web.BaseRequest, stored: StoredObject | None) -> int:
     length = request.content_length
-    if length is None or "Transfer-Encoding" in request.headers:
+    if length is None:
         raise SignatureError(411, "MissingContentLength", "You must provide the Content-Length HTTP header.")
     if length > MAX_BODY_BYTES:
         raise SignatureError(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")

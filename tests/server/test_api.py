@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import re
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -135,6 +137,33 @@ async def test_token_call(harness: Harness) -> None:
         reply = await harness.request("POST", "/v1/oauth/token", json=wrong)
         assert (reply.status, reply.code) == (401, 401)
     assert (await harness.request("POST", "/v1/oauth/token", json={"client_id": "x"})).code == 400
+
+
+async def test_tokens_expire_and_cannot_be_made_up(serve: Serve) -> None:
+    """A token is good for its lifetime, and only as it was given."""
+    now = datetime(2024, 8, 16, tzinfo=UTC)
+    async with serve(clock=lambda: now, token_lifetime_s=60.5) as harness:
+        client = harness.service.client_credentials
+        login = {"client_id": client.client_id, "client_secret": client.client_secret}
+        data = (await harness.request("POST", "/v1/oauth/token", json=login)).data
+        token = data["access_token"]
+        assert data["expires_in"] == 60.5
+        text, _, signature = base64.urlsafe_b64decode(token).decode().rpartition(":")
+        later = base64.urlsafe_b64encode(f"9{text}:{signature}".encode()).decode()
+        assert (await harness.call(GRANT, {"file_name": "a"}, token=later)).code == 401
+        now += timedelta(seconds=60)
+        assert (await harness.call(GRANT, {"file_name": "a"}, token=token)).code == 200
+        now += timedelta(seconds=1)
+        assert (await harness.call(GRANT, {"file_name": "a"}, token=token)).code == 401
+
+
+async def test_a_body_that_stands_still_is_given_up(serve: Serve) -> None:
+    """A call whose body does not arrive is answered after a while."""
+    async with serve(stall_s=0.05) as harness:
+        head = f"POST {GRANT} HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {harness.service.auth.key}\r\n"
+        answer = await harness.raw(head.encode() + b"Content-Length: 9\r\n\r\n{", until=b"}")
+        assert answer.startswith(b"HTTP/1.1 408")
+        assert b'"code":400' in answer
 
 
 async def test_401_without_a_good_token(harness: Harness) -> None:

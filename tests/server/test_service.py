@@ -186,6 +186,7 @@ async def test_old_objects_and_tasks_are_deleted(serve: Serve, tmp_path: Path) -
     async with serve(data_dir=tmp_path, clock=lambda: now) as harness:
         assert (await harness.detail(task)).code == 400
         assert harness.service._gate.api.state.objects.keys() == {key}
+    async with serve(data_dir=tmp_path, clock=lambda: now) as harness:
         detection = await harness.create("/v1/task/get-face", main_key=key)
         assert detection == task + 1
         await harness.finish(detection)

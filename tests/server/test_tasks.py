@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
@@ -159,6 +161,38 @@ async def test_an_upload_forgotten_before_its_turn(serve: Serve) -> None:
         reply = await harness.detail(task)
         assert reply.code == 702
         assert key in reply.message
+
+
+async def test_a_detection_must_have_ended_before_its_faces_are_used(serve: Serve) -> None:
+    """A multiple swap of a detection that is under way is 400, and says why."""
+    runner = HeldRunner()
+    async with serve(runner=runner) as harness:
+        key = await harness.upload()
+        detection = await harness.create("/v1/task/get-face", main_key=key)
+        pairs = [{"target_part_key": key, "avatar_part_key": key}]
+        body = {"avatar_key": pairs, "get_face_id": detection, "is_hd": 1}
+        reply = await harness.call("/v1/task/multiple-face-swap", body)
+        assert reply.code == 400
+        assert "has no result" in reply.message
+
+
+async def test_an_open_task_is_kept_however_old(serve: Serve, tmp_path: Path) -> None:
+    """What has not ended is never swept away."""
+    now = datetime(2024, 8, 1, tzinfo=UTC)
+    async with serve(runner=HeldRunner(), data_dir=tmp_path, clock=lambda: now) as harness:
+        task = await harness.swap()
+    now += timedelta(days=30)
+    async with serve(runner=HeldRunner(), data_dir=tmp_path, clock=lambda: now) as harness:
+        assert harness.service._gate.api.state.tasks.keys() == {task}
+
+
+async def test_a_task_leaves_no_working_files(serve: Serve, tmp_path: Path) -> None:
+    """Whether it finishes or fails, a task's folder is removed."""
+    for runner in (InstantRunner(), _failing(602, "no face")):
+        async with serve(runner=runner, data_dir=tmp_path) as harness:
+            await harness.swap()
+            await harness.service.settled()
+            assert [path async for path in anyio.Path(tmp_path / "parts").iterdir()] == []
 
 
 async def test_no_faces_is_a_result_too(serve: Serve) -> None:
