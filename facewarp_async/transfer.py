@@ -112,6 +112,9 @@ class FilePayload(aiohttp.Payload):
         except FaceWarpError as error:
             self.failure = error
             raise
+        except _StoppedError as stopped:
+            self.failure = stopped.error
+            raise
 
     async def _send(self, writer: StreamWriter) -> None:
         left = self._file.size
@@ -124,7 +127,7 @@ class FilePayload(aiohttp.Payload):
                 if not left:
                     await self._close_unchanged(file)
                 await self._write(writer, chunk)
-                self._tell(self._file.size - left)
+                _tell(self._on_progress, self._file.size - left, self._file.size)
         finally:
             if not file.closed:
                 with anyio.CancelScope(shield=True):
@@ -154,22 +157,41 @@ class FilePayload(aiohttp.Payload):
     async def _write(self, writer: StreamWriter, chunk: bytes) -> None:
         """Hand a chunk to the connection. However slowly the peer takes it, only standing still is a failure."""
         await writer.write(chunk, drain=False)
-        unsent = _unsent_bytes(writer)
-        while True:
-            with anyio.move_on_after(self._stall_s):
-                return await writer.drain()
-            before, unsent = unsent, _unsent_bytes(writer)
-            if unsent >= before:
-                raise IncompleteTransferError(f"{self._file.path}: no byte was taken for {self._stall_s:g} s")
+        loop = asyncio.get_running_loop()
+        timer: asyncio.TimerHandle
 
-    def _tell(self, sent: int) -> None:
-        if self._on_progress is None:
-            return
+        def look(before: int) -> None:  # beside the wait, because one that was cancelled cannot be taken up again
+            nonlocal timer
+            unsent = _unsent_bytes(writer)
+            if unsent >= before:
+                wait.cancel()
+            timer = loop.call_later(self._stall_s, look, unsent)
+
+        timer = loop.call_later(self._stall_s, look, _unsent_bytes(writer))
         try:
-            self._on_progress(sent, self._file.size)
-        except Exception as error:
-            self.failure = error
-            raise
+            with anyio.CancelScope() as wait:
+                await writer.drain()
+        finally:
+            timer.cancel()
+        if wait.cancelled_caught:
+            raise IncompleteTransferError(f"{self._file.path}: no byte was taken for {self._stall_s:g} s")
+
+
+class _StoppedError(Exception):
+    """Carries an error of the caller's out, so that it is not taken for the connection's or the disk's."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(error)
+        self.error = error
+
+
+def _tell(on_progress: ProgressCallback | None, moved: int, total: int) -> None:
+    if on_progress is None:
+        return
+    try:
+        on_progress(moved, total)
+    except Exception as error:
+        raise _StoppedError(error) from error
 
 
 def _unsent_bytes(writer: StreamWriter) -> int:
@@ -318,6 +340,8 @@ class Transfers:
                     if response.status not in {200, 206}:
                         raise parse_storage_error(response.status, await self._read_start(response), url=url)
                     await partial.receive(response, stall_s=self._timeouts.stall_s)
+        except _StoppedError as stopped:
+            raise stopped.error from None
         except (aiohttp.ClientError, TimeoutError) as error:
             if isinstance(error, FaceWarpError):
                 raise
@@ -426,8 +450,7 @@ class _Partial:
                 written = await file.write(view)
                 view = view[written:]
                 self.length += written
-        if self._on_progress is not None:
-            self._on_progress(self.length, total or 0)
+        _tell(self._on_progress, self.length, total or 0)
 
 
 class _Pace:

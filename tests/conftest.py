@@ -81,8 +81,8 @@ class Peer:
             while not writer.is_closing():
                 head = await reader.readuntil(b"\r\n\r\n")
                 request = Received(head, b"", number)
-                request.body = await reader.readexactly(int(request.headers.get("content-length", 0)))
                 self.received.append(request)
+                request.body = await self._body(reader, int(request.headers.get("content-length", 0)))
                 answer = await self._answer(request, writer)
                 if answer is not None:
                     writer.write(answer)
@@ -91,6 +91,19 @@ class Peer:
             pass
         finally:
             writer.close()
+
+    @staticmethod
+    async def _body(reader: asyncio.StreamReader, left: int) -> bytes:
+        """Read a body, of which the end of a large one is thrown away."""
+        kept = bytearray()
+        while left:
+            chunk = await reader.read(min(left, 1024 * 1024))
+            if not chunk:
+                raise ConnectionError
+            left -= len(chunk)
+            if len(kept) < 8 * 1024 * 1024:
+                kept += chunk
+        return bytes(kept)
 
 
 Answering = Callable[[Received, asyncio.StreamWriter], Awaitable[bytes | None]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable
 
 import anyio
@@ -56,8 +55,7 @@ async def test_calls_are_spaced_and_none_leaves_early() -> None:
     for _ in range(8):
         await pacer.acquire(Priority.POLL)
         left.append(loop.time())
-    gaps = [later - earlier for earlier, later in itertools.pairwise(left)]
-    assert min(gaps) >= 0.0098
+    assert left[-1] - left[0] >= 7 * 0.01
 
 
 async def test_a_refusal_closes_the_gate_for_all_that_wait_already() -> None:
