@@ -33,11 +33,15 @@ def blend_bands(over: Floats, under: Floats, opacity: Floats, levels: int) -> Fl
     return under + result
 
 
-def blend_into(target: Pixels, over: Floats, opacity: Floats) -> None:
+def to_pixels(image: Floats) -> Pixels:
+    """Round a picture in calculation to 0 to 255."""
+    return as_pixels(np.clip(image + 0.5, 0, 255).astype(np.uint8))
+
+
+def blend_into(target: Pixels, over: Pixels, opacity: Floats) -> None:
     """Lay a picture over another in place; where the opacity is 0 not one bit changes."""
-    top = np.clip(over + 0.5, 0, 255).astype(np.uint8)
     # Exact at 0 and 1, vectorised, and it lets other threads run.
-    target[:] = cv2.blendLinear(top, target, opacity, 1 - opacity)
+    target[:] = cv2.blendLinear(over, target, opacity, 1 - opacity)
 
 
 def match_detail(image: Floats, warped: Pixels, base: Pixels, core: Pixels) -> Floats:

@@ -8,7 +8,7 @@ import numpy.typing as npt
 from attrs import field, frozen
 
 from facewarp_async.engine.arrays import Box, Floats, Pixels, as_floats, as_pixels
-from facewarp_async.engine.blend import blend_bands, blend_into, match_detail
+from facewarp_async.engine.blend import blend_bands, blend_into, match_detail, to_pixels
 from facewarp_async.engine.colour import measure_light, relight
 from facewarp_async.engine.face import Face
 from facewarp_async.engine.mask import Edges, Mask, keep_mouth, make_mask
@@ -117,7 +117,7 @@ def swap_face(base: Pixels, face: Face, source: Source, quality: Quality, out: P
     painted, opacity = _paint(crop, small, source, quality, edges, is_reduced=is_reduced)
     if is_reduced:
         # Only the face is enlarged again: what surrounds it keeps its detail.
-        painted = as_floats(cv2.resize(painted, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC))
+        painted = as_pixels(cv2.resize(painted, (x1 - x0, y1 - y0), interpolation=cv2.INTER_CUBIC))
         opacity = as_floats(cv2.resize(opacity, (x1 - x0, y1 - y0), interpolation=cv2.INTER_LINEAR))
     blend_into(out[y0:y1, x0:x1], painted, opacity)
     return box
@@ -134,8 +134,8 @@ def _reduce(view: Pixels, face: Face, box: Box, work: int) -> tuple[Pixels, Face
 
 def _paint(
     crop: Pixels, face: Face, source: Source, quality: Quality, edges: Edges, *, is_reduced: bool
-) -> tuple[Floats, Floats]:
-    """Make the new face for a crop of the medium: (h, w, 3) float32, and its opacity (h, w) float32."""
+) -> tuple[Pixels, Floats]:
+    """Make the new face for a crop of the medium, (h, w, 3) uint8, and its opacity, (h, w) float32."""
     size, shape = face.size, (crop.shape[0], crop.shape[1])
     image, source_mesh = source.reduced_to(size)
     mesh = mix_shapes(face.mesh, source_mesh, share=_SHAPE_SHARE)
@@ -155,7 +155,7 @@ def _paint(
         # The bands mix in the medium's pixels, and a reduced crop's are too coarse for that.
         if not is_reduced:
             return _blend_fine(relit, crop, mask, inside=warp.inside)
-    return relit, mask.opacity(0.35, 1.65)
+    return to_pixels(relit), mask.opacity(0.35, 1.65)
 
 
 def _forehead(crop: Pixels, face: Face, source: Source) -> float:
@@ -165,9 +165,9 @@ def _forehead(crop: Pixels, face: Face, source: Source) -> float:
     return float(np.clip(min(_FOREHEAD, bare, reach + 0.1), 0.1, 1))
 
 
-def _blend_fine(relit: Floats, crop: Pixels, mask: Mask, *, inside: npt.NDArray[np.bool_]) -> tuple[Floats, Floats]:
+def _blend_fine(relit: Floats, crop: Pixels, mask: Mask, *, inside: npt.NDArray[np.bool_]) -> tuple[Pixels, Floats]:
     """Blend in bands; the opacity that remains to be applied fades the widest band out before the outline."""
     under = crop.astype(np.float32)
     levels = max(2, int(np.log2(max(8.0, mask.feather * 2))))
     fill = np.where(inside[..., None], relit, under)
-    return blend_bands(fill, under, mask.opacity(0.8, 1.2), levels), mask.ramp(0, 0.5)
+    return to_pixels(blend_bands(fill, under, mask.opacity(0.8, 1.2), levels)), mask.ramp(0, 0.5)

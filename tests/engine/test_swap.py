@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from facewarp_async.engine.arrays import Floats, Pixels, as_floats, as_pixels
-from facewarp_async.engine.blend import blend_bands, blend_into, match_detail
+from facewarp_async.engine.blend import blend_bands, blend_into, match_detail, to_pixels
 from facewarp_async.engine.colour import LUMA, measure_light, relight
 from facewarp_async.engine.face import Face
 from facewarp_async.engine.mask import Edges, Mask, keep_mouth, make_mask, trace_outline
@@ -238,7 +238,7 @@ def test_blend_changes_no_bit_where_opacity_is_zero(hopper: Pixels) -> None:
     target = hopper.copy()
     opacity = np.zeros(hopper.shape[:2], np.float32)
     opacity[200:300] = 1
-    blend_into(target, np.full(hopper.shape, 99.7, np.float32), opacity)
+    blend_into(target, to_pixels(np.full(hopper.shape, 99.7, np.float32)), opacity)
     assert (target[:200] == hopper[:200]).all()
     assert (target[200:300] == 100).all()
 
