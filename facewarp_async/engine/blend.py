@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from facewarp_async.engine.arrays import Floats, Pixels, as_floats
+from facewarp_async.engine.arrays import Floats, Pixels, as_floats, as_pixels
 
 _SMALLEST_BAND = 16
 _DETAIL_SIGMA = 1.2
