@@ -13,7 +13,7 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from attrs import define, frozen
+from attrs import define
 
 from facewarp_async.errors import JournalError
 from facewarp_async.journal.opening import explain
@@ -23,7 +23,7 @@ _MOST_IN_A_COMMIT = 1000
 Rows = list[tuple[Any, ...]]
 
 
-@frozen
+@define
 class _Statement:
     sql: str
     values: Sequence[Any]

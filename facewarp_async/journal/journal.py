@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import anyio.to_thread
 
-from facewarp_async.errors import FaceWarpError, InDoubtError, JournalError, Stage
+from facewarp_async.errors import FaceWarpError, InDoubtError, JournalCorruptError, JournalError, Stage
 from facewarp_async.journal.commits import GroupCommits
 from facewarp_async.journal.opening import open_database
 from facewarp_async.journal.record import COLUMNS, JobRecord, JobState
@@ -21,7 +22,7 @@ InDoubtChoice = Literal["hold", "recreate"]
 ASSET_LIFE_S = 24 * 3600.0
 """For how long an upload is believed to be with the service; its word (702) is what counts in the end."""
 
-_PUT_JOB = f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS.split(',')))})"  # noqa: S608
+PUT_JOB = f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS.split(',')))})"  # noqa: S608
 _GET_JOB = f"SELECT {COLUMNS} FROM jobs WHERE key = ?"  # noqa: S608 - a constant of this package
 _ALL_JOBS = f"SELECT {COLUMNS} FROM jobs"  # noqa: S608 - the same
 
@@ -65,7 +66,7 @@ class Journal:
     async def recall(self, key: bytes, kind: TaskKind, media: str) -> JobRecord:
         """Return what is known of a job; a new record where nothing is, written down with its first change."""
         rows = await self._commits.execute(_GET_JOB, (key,))
-        return JobRecord.from_row(rows[0]) if rows else JobRecord(key=key, kind=kind, media=media)
+        return self._read(rows[0]) if rows else JobRecord(key=key, kind=kind, media=media)
 
     async def write(self, record: JobRecord) -> None:
         """Write a record down.
@@ -73,11 +74,17 @@ class Journal:
         Raises:
             JournalError: It could not be committed.
         """
-        await self._commits.execute(_PUT_JOB, record.to_row())
+        await self._commits.execute(PUT_JOB, record.to_row())
 
     async def records(self) -> list[JobRecord]:
         """Return all records."""
-        return [JobRecord.from_row(row) for row in await self._commits.execute(_ALL_JOBS)]
+        return [self._read(row) for row in await self._commits.execute(_ALL_JOBS)]
+
+    def _read(self, row: Sequence[Any]) -> JobRecord:
+        try:
+            return JobRecord.from_row(row)
+        except Exception as error:  # SQLite checks its pages' shape, not the bytes in them
+            raise JournalCorruptError(f"{self._path}: what it holds of a job cannot be read: {error}") from error
 
     async def get(self, content: bytes) -> Asset | None:
         """Return the asset of a content that was uploaded lately."""

@@ -15,6 +15,8 @@ from facewarp_async.journal.schema import APPLICATION_ID, MIGRATIONS, Migrations
 
 _MAGIC = b"SQLite format 3\x00"
 _HEADER_BYTES = 100
+_SECTOR_BYTES = 512
+"""The smallest page that SQLite knows: all its files are whole pages."""
 _BUSY = {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
 _CORRUPT = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -29,10 +31,8 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> Iterator[s
         JournalError: It cannot be read or written.
     """
     with _hold(path) as descriptor:
-        header = os.pread(descriptor, _HEADER_BYTES, 0)
-        if not header:
-            _check_alone(path)
-        version = _check_header(header, path, len(migrations))
+        _check_length(descriptor, path)
+        version = _check_header(os.pread(descriptor, _HEADER_BYTES, 0), path, len(migrations))
         try:
             with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
@@ -46,6 +46,8 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> Iterator[s
                 yield connection
         except sqlite3.Error as error:
             raise explain(error, path) from error
+        except UnicodeDecodeError as error:  # SQLite's own tables hold it
+            raise _damaged(path, error) from error
 
 
 @contextmanager
@@ -80,13 +82,18 @@ def _check_regular(descriptor: int, path: Path) -> None:
         raise JournalError(f"{path}: is no regular file, and cannot be a journal")
 
 
-def _check_alone(path: Path) -> None:
-    """See that an empty file is new: SQLite would drop the log of one that lost its contents."""
-    log = path.with_name(f"{path.name}-wal")
-    if log.exists() and log.stat().st_size:
-        raise JournalCorruptError(
-            f"{path}: is empty, and {log.name} is not: they were left as they are; move both away"
-        )
+def _check_length(descriptor: int, path: Path) -> None:
+    """See that the file's end is where SQLite leaves it, and that an empty file is new.
+
+    SQLite takes what is missing of the last page for zeroes, and drops the log of a file that has lost its contents.
+    """
+    size = os.fstat(descriptor).st_size
+    logs = [path.with_name(path.name + suffix) for suffix in ("-wal", "-journal")]
+    log = next((log for log in logs if log.exists() and log.stat().st_size), None)
+    if not size and log is not None:
+        raise JournalCorruptError(f"{path}: is empty and {log.name} is not: they were left as they are; move both away")
+    if size % _SECTOR_BYTES and log is None:
+        raise _damaged(path)
 
 
 def _check_header(header: bytes, path: Path, newest: int) -> int:
@@ -96,7 +103,7 @@ def _check_header(header: bytes, path: Path, newest: int) -> int:
     if not header:
         return 0
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
-        raise JournalCorruptError(f"{path}: is no journal, or is damaged: it was left as it is; move it away")
+        raise _damaged(path)
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise JournalCorruptError(f"{path}: is another program's database, not a journal; it was not changed")
     version = int.from_bytes(header[60:64], "big")
@@ -108,7 +115,7 @@ def _check_header(header: bytes, path: Path, newest: int) -> int:
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:
     (found,) = connection.execute("PRAGMA quick_check(1)").fetchone()
     if found != "ok":
-        raise JournalCorruptError(f"{path}: is damaged ({found}): it was left as it is; move it away")
+        raise _damaged(path, found)
 
 
 def _migrate(connection: sqlite3.Connection, migrations: Migrations, newest: int) -> None:
@@ -129,7 +136,7 @@ def explain(error: sqlite3.Error, path: Path) -> JournalError:
     if primary in _BUSY:
         return _in_use(path)
     if primary in _CORRUPT:
-        return JournalCorruptError(f"{path}: is damaged ({error}): it was left as it is; move it away")
+        return _damaged(path, error)
     if primary == sqlite3.SQLITE_FULL:
         return JournalError(f"{path}: the journal cannot be written, the disk is full")
     return JournalError(f"{path}: the journal cannot be used: {error}")
@@ -137,3 +144,9 @@ def explain(error: sqlite3.Error, path: Path) -> JournalError:
 
 def _in_use(path: Path) -> JournalInUseError:
     return JournalInUseError(f"{path}: the journal is used by another process or pipeline: wait for it or stop it")
+
+
+def _damaged(path: Path, how: object = "") -> JournalCorruptError:
+    return JournalCorruptError(
+        f"{path}: is no journal, or is damaged{f' ({how})' if how else ''}: it was left as it is; move it away"
+    )
