@@ -117,7 +117,7 @@ class FaultRule:
         retry_after_s: What `Fault.RATE_LIMITED` asks to wait, in its ``Retry-After`` header.
         code: The code of `Fault.REFUSED` and `Fault.TASK_FAILS`.
         message: The message of those two; the code's usual one if empty.
-        http_status: The HTTP status of `Fault.RATE_LIMITED` (200 for the code alone) and `Fault.REFUSED`.
+        http_status: The HTTP status of `Fault.RATE_LIMITED`; 200 for the code alone.
         acts: Whether `Fault.SERVER_ERROR` and `Fault.BAD_GATEWAY` come after the call has done its work.
         location: Where `Fault.REDIRECT` points to; the same call again if ``None``.
     """

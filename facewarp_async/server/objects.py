@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import BinaryIO, TypeVar
 from uuid import uuid4
@@ -189,7 +189,7 @@ class ObjectStore:
             shutil.rmtree(folder, ignore_errors=True)
             raise
 
-    async def read(self, name: str, *, start: int, length: int) -> AsyncIterator[bytes]:
+    async def read(self, name: str, *, start: int, length: int) -> AsyncGenerator[bytes, None]:
         """Give a part of a body in chunks.
 
         Raises:

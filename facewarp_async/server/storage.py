@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from urllib.parse import unquote
@@ -162,22 +163,18 @@ class Storage:
     async def _send(
         self, request: web.BaseRequest, response: web.StreamResponse, blob: Blob, span: Span, fault: Fault | None
     ) -> web.StreamResponse:
-        if fault is Fault.CUT_GET:
-            await response.prepare(request)
-            half = Span(span.start, span.length // 2)
-            async for chunk in self.store.read(blob.name, start=half.start, length=half.length):
-                await response.write(chunk)
-            cut(request)
-            return response
-        if span.length <= CHUNK_BYTES:
+        if span.length <= CHUNK_BYTES and fault is not Fault.CUT_GET:
             body = await self.store.read_small(blob.name, start=span.start, length=span.length)
             return web.Response(status=response.status, headers=response.headers, body=body)
-        chunks = self.store.read(blob.name, start=span.start, length=span.length)
-        async for chunk in chunks:
-            if not response.prepared:
-                await response.prepare(request)
-            await response.write(chunk)
-        await response.write_eof()
+        length = span.length // 2 if fault is Fault.CUT_GET else span.length
+        async with aclosing(self.store.read(blob.name, start=span.start, length=length)) as chunks:
+            async for chunk in chunks:
+                if not response.prepared:
+                    await response.prepare(request)
+                await response.write(chunk)
+        if fault is Fault.CUT_GET:
+            await response.prepare(request)
+            cut(request)
         return response
 
 

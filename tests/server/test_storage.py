@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
+import anyio.lowlevel
+import anyio.to_thread
 import pytest
+from yarl import URL
 
 from facewarp_async.server.sigv4 import presign
 
@@ -34,13 +40,32 @@ async def test_put_answers_with_the_md5(harness: Harness, png: bytes) -> None:
     assert reply.headers["Accept-Ranges"] == "bytes"
 
 
-async def test_a_second_put_replaces_the_first(harness: Harness, png: bytes) -> None:
-    """A URL may be used again while it is valid, and the last body counts."""
-    key, url = await harness.grant()
-    for body in (png, png + b"2"):
-        assert (await harness.request("PUT", url, data=body)).status == 200
-    assert (await harness.request("GET", await harness.access(key))).body == png + b"2"
-    assert (await harness.request("PUT", url, data=png, headers={"If-None-Match": "*"})).status == 412
+async def test_a_second_put_replaces_the_first(serve: Serve, tmp_path: Path, png: bytes) -> None:
+    """A URL may be used again while it is valid; the last body counts, and the first does not stay."""
+    async with serve(data_dir=tmp_path) as harness:
+        key, url = await harness.grant()
+        for body in (png, png + b"2"):
+            assert (await harness.request("PUT", url, data=body)).status == 200
+        assert (await harness.request("GET", await harness.access(key))).body == png + b"2"
+        assert (await harness.request("PUT", url, data=png, headers={"If-None-Match": "*"})).status == 412
+        assert len(_files(tmp_path)) == 1
+
+
+async def test_an_upload_that_cannot_be_recorded_is_a_500(
+    serve: Serve, tmp_path: Path, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """When the state cannot be kept, the upload is refused as S3 does in trouble, and its body does not stay."""
+
+    def fail(*_: object) -> None:
+        raise sqlite3.OperationalError("disk full")
+
+    async with serve(data_dir=tmp_path) as harness:
+        _, url = await harness.grant()
+        monkeypatch.setattr("facewarp_async.server.state._commit", fail)
+        reply = await harness.request("PUT", url, data=png)
+        assert (reply.status, reply.xml_code) == (500, "InternalError")
+        assert b"disk" not in reply.body
+        assert _files(tmp_path) == []
 
 
 @pytest.mark.parametrize(
@@ -172,6 +197,31 @@ async def test_ranges(harness: Harness) -> None:
     reply = await harness.request("GET", url, headers={"Range": "bytes=700000-"})
     assert (reply.status, reply.xml_code) == (416, "InvalidRange")
     assert (await harness.request("GET", url)).body == body
+
+
+async def test_a_client_that_goes_away(harness: Harness, caplog: pytest.LogCaptureFixture) -> None:
+    """A download that is given up by the client is no error of the service's, and its file is closed."""
+    body = bytes(20_000_000)
+    url = await harness.access(await harness.upload(body))
+    for _ in range(5):
+        async with harness.http.get(URL(url, encoded=True)) as response:
+            await response.content.readexactly(10)
+            response.close()
+    [stored] = harness.service._gate.storage.state.objects.values()
+    assert stored.blob is not None
+    path = harness.service._gate.storage.store.path(stored.blob.name)
+    with anyio.fail_after(5):
+        while str(path) in await anyio.to_thread.run_sync(_open_files):
+            await anyio.lowlevel.checkpoint()
+    assert not caplog.records
+
+
+def _open_files() -> set[str]:
+    paths = set()
+    for entry in Path("/proc/self/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed since it was listed
+            paths.add(str(entry.readlink()))
+    return paths
 
 
 async def test_if_range_and_conditions(harness: Harness, png: bytes) -> None:
