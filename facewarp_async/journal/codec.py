@@ -13,7 +13,7 @@ from facewarp_async.models import Face, FaceDetection, ImageResult, Picture, Res
 _RESULTS: dict[str, type[Result]] = {cls.__name__: cls for cls in (ImageResult, VideoResult, FaceDetection)}
 _CONVERTER = cattrs.Converter()
 
-for _cls in (ImageResult, VideoResult, Picture, Face):
+for _cls in (Picture, Face, ImageResult, VideoResult):  # the parts first: the others' hooks are made of theirs
     _CONVERTER.register_unstructure_hook(
         _cls,
         cattrs.gen.make_dict_unstructure_fn(_cls, _CONVERTER, url=cattrs.gen.override(unstruct_hook=lambda _url: "")),
@@ -43,7 +43,9 @@ def decode_error(text: str) -> errors.FaceWarpError:
     """Read an error; one whose class is no longer known becomes the root."""
     data = json.loads(text)
     cls = getattr(errors, data["type"], None)
-    error: errors.FaceWarpError = (cls or errors.FaceWarpError)(data["message"])
+    if not (isinstance(cls, type) and issubclass(cls, errors.FaceWarpError)):
+        cls = errors.FaceWarpError
+    error = cls(data["message"])
     error.code, error.http_status, error.task_id = data["code"], data["http_status"], data["task_id"]
     error.stage = None if data["stage"] is None else errors.Stage(data["stage"])
     return error

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -28,8 +29,8 @@ MakeRecord = Callable[..., JobRecord]
 class Valve(sqlite3.Connection):
     """A connection that can be held up just before a commit, and counts them."""
 
-    def __init__(self, *arguments: object, **options: object) -> None:
-        super().__init__(*arguments, **options)  # type: ignore[arg-type]
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
         self.commits: list[int] = []
         self.written = 0
         self.reached = threading.Semaphore(0)

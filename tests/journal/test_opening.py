@@ -34,7 +34,7 @@ def fill(path: Path, jobs: int = 50, **options: object) -> None:
     with open_database(path, **options) as connection:  # type: ignore[arg-type]
         for number in range(jobs):
             connection.execute(
-                "INSERT INTO jobs (key, state, kind, media, tasks, updated_at) VALUES (?, 'new', 'image swap', ?, '{}', 0)",
+                "INSERT INTO jobs (key, state, kind, media, tasks, updated_at) VALUES (?, 'new', 'kind', ?, '{}', 0)",
                 (number.to_bytes(32, "big"), f"{number}.png" * 20),
             )
 
