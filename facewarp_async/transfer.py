@@ -322,7 +322,7 @@ class Transfers:
                 async with self._request("PUT", url, data=payload, skip_auto_headers=("Content-Type",)) as response:
                     head.deadline = math.inf
                     body = await self._read_start(response)  # of a success too, so that the connection is kept
-                    if response.status >= 300:
+                    if not 200 <= response.status < 300:
                         raise parse_storage_error(response.status, body, url=url)
         except (aiohttp.ClientError, OSError) as error:
             if payload.failure is not None:

@@ -61,7 +61,8 @@ def leaves_in_doubt(error: FaceWarpError) -> bool:
     if isinstance(error, ConnectError):
         return False
     if isinstance(error, HttpError):
-        return error.recovery is Recovery.REPEAT
+        is_final = error.http_status is None or error.http_status >= 200
+        return error.recovery is Recovery.REPEAT or not is_final
     return isinstance(error, TransportError | ServerError)
 
 

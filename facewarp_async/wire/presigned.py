@@ -41,6 +41,7 @@ def check_storage_url(url: str, *, allow_plain: bool) -> None:
         parts = urlsplit(url)
         usable = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
         usable = usable and "@" not in parts.netloc and _URL.fullmatch(url) is not None
+        (parts.hostname or "").encode("idna")  # as it will be looked up: raises for a name that is none
     except ValueError:  # a port or an address that is none
         usable = False
     if not usable:
