@@ -211,7 +211,9 @@ class _JobTasks:
                             raise
                         uploaded_again |= lost
                         for index in lost:
-                            await self._resources.uploads.forget(assets[index])
+                            file = files[index]
+                            assert not isinstance(file, Asset)  # what was given is not among the lost
+                            await self._resources.uploads.forget(file, assets[index])
                         continue
                 return await self._wait(task_id, kind, is_new=is_new)
 

@@ -92,7 +92,6 @@ class SharedUploads:
         self._store = store or _NoStore()
         self._digests: _Latest[FileIdentity, bytes] = _Latest()
         self._assets: _Latest[bytes, Asset] = _Latest()
-        self._contents: _Latest[str, bytes] = _Latest()
         self._flights: dict[bytes, _Flight] = {}
 
     async def asset(self, file: MediaFile, *, slot: AbstractAsyncContextManager[Any]) -> Asset:
@@ -112,7 +111,8 @@ class SharedUploads:
             if (asset := self._assets.get(content)) is not None:
                 return asset
             if (asset := await self._store.get(content)) is not None:
-                return self._remember(content, asset)
+                self._assets.put(content, asset)
+                return asset
             flight = self._flights.get(content)
             if flight is None:
                 async with slot:
@@ -124,13 +124,13 @@ class SharedUploads:
             if flight.error is not None:
                 raise copy.copy(flight.error) from flight.error
 
-    async def forget(self, asset: Asset) -> None:
-        """Take note that the service no longer has an asset, unless it was uploaded anew since."""
-        content = self._contents.get(asset.key)
-        if content is not None and self._assets.get(content) == asset:
+    async def forget(self, file: MediaFile, asset: Asset) -> None:
+        """Take note that the service no longer has a file's asset, unless it was uploaded anew since."""
+        content = await self.content(file)
+        if self._assets.get(content) == asset:
             self._assets.drop(content)
+        if await self._store.get(content) == asset:
             await self._store.drop(content)
-        self._contents.drop(asset.key)
 
     async def content(self, file: MediaFile) -> bytes:
         """Return what tells the file's content from others: its SHA-256.
@@ -149,15 +149,11 @@ class SharedUploads:
         try:
             asset = await self._upload(file)
             await self._store.put(content, asset)
-            return self._remember(content, asset)
+            self._assets.put(content, asset)
         except FaceWarpError as error:
             flight.error = error
             raise
         finally:
             del self._flights[content]
             flight.landed.set()
-
-    def _remember(self, content: bytes, asset: Asset) -> Asset:
-        self._assets.put(content, asset)
-        self._contents.put(asset.key, content)
         return asset
