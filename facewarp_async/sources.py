@@ -54,8 +54,8 @@ class FolderJobs:
             if entry.is_dir(follow_symlinks=False):
                 if self._recursive and path.resolve() != exclude:
                     yield from self._walk(path, exclude)
-            elif entry.is_file():
-                yield path
+            elif not _leads_to_folder(entry):
+                yield path  # a link that leads nowhere too: where it is called like media, its job says so
 
     def _job(self, path: Path) -> FolderJob | None:
         name = path.relative_to(self._folder).with_suffix("").as_posix()
@@ -68,6 +68,13 @@ class FolderJobs:
             is_video = False
         swap = VideoSwap if is_video else ImageSwap
         return swap(path, self._face, self._hd, name=name)
+
+
+def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
 
 
 def jobs_from_folder(
