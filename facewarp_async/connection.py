@@ -83,6 +83,8 @@ class Connection:
                 )
             return
         http = self._given_http
+        if http is not None and http.closed:
+            raise ConfigurationError("the session that was given to the client is closed")
         if http is None:
             http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
             self._own.append(http)
