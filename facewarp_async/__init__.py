@@ -4,6 +4,8 @@
 protocol without an account.
 """
 
+import logging
+
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import (
     MIOCREATE,
@@ -92,6 +94,8 @@ from facewarp_async.pipeline import (
 from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.sources import FolderJobs, jobs_from_folder
+
+logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application wants to hear
 
 __all__ = [
     "MIOCREATE",
