@@ -24,7 +24,8 @@ _STDOUT = 1
 class Output:
     """Writes for one command.
 
-    Texts are shown as they are: no markup is read in them, and what would steer a terminal is escaped.
+    Texts are shown as they are: what would steer a terminal is escaped, and no markup is read in them, which is why all
+    of them become `Text`.
 
     Attributes:
         console: The one on stderr.
@@ -32,7 +33,7 @@ class Output:
     """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+        self.console = Console(stderr=True, soft_wrap=True)
         self.animated = sys.stderr.isatty() and not self.console.is_dumb_terminal
         self._stdout_is_terminal = sys.stdout.isatty()
         self._stdout_is_open = True

@@ -128,7 +128,8 @@ def here(local: LocalService, settings: Callable[[LocalService], dict[str, str]]
 
 async def _read_all(process: Process) -> str:
     assert process.stderr is not None
-    return b"".join([chunk async for chunk in process.stderr]).decode()
+    with anyio.fail_after(20):
+        return b"".join([chunk async for chunk in process.stderr]).decode()
 
 
 @pytest.fixture

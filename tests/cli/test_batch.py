@@ -30,14 +30,14 @@ HOSTILE = [
 async def test_results_lie_as_the_media_do_and_are_all_of_stdout(
     run: Any, here: dict[str, str], make_file: MakeFile, tmp_path: Path
 ) -> None:
-    names = ["a.png", "b/c.jpg", "b/d.mp4", "e.gif"]
-    media = [make_file(f"in/{name}") for name in names]
+    names = ["a.png", "b/c.jpg", "b/d.mp4", "e.gif", os.fsdecode(b"f\xff.png")]
+    media = [make_file(f"in/{name}", salt=os.fsencode(name)) for name in names]
     (tmp_path / "in/notes.txt").write_text("not media")
     ended = await run("batch", "in", "--face", make_file("me.png"), "-o", "out", env=here)
     assert (ended.code, ended.noise) == (0, [])
     assert ended.lines == [f"out/{name}" for name in names]
     assert [(tmp_path / "out" / name).read_bytes() for name in names] == [path.read_bytes() for path in media]
-    assert ended.err.splitlines()[-1].startswith("finished: 4 done, 0 failed, 0 skipped, ")
+    assert ended.err.splitlines()[-1].startswith("finished: 5 done, 0 failed, 0 skipped, ")
     assert "\x1b" not in ended.err
 
 

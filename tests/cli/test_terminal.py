@@ -18,7 +18,7 @@ from typing import Any
 import anyio.to_thread
 import pytest
 
-from facewarp_async.server import Fault, FaultRule, LocalService
+from facewarp_async.server import CREATES, Fault, FaultRule, LocalService
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -105,10 +105,13 @@ async def test_a_narrow_terminal_gets_one_line(
     assert re.search(r"\d of 6 done", drawn)
 
 
-async def test_a_dumb_terminal_gets_lines(run_on_terminal: Any, batch: list[str], here: dict[str, str]) -> None:
+async def test_a_dumb_terminal_gets_lines(
+    run_on_terminal: Any, batch: list[str], here: dict[str, str], local: LocalService
+) -> None:
+    local.faults.add(FaultRule(Fault.SLOW, CREATES, delay_s=1.1))
     code, drawn = await run_on_terminal(*batch, env=here | {"TERM": "dumb"})
     assert code == 1
-    assert "━" not in drawn
+    assert "1 of 6 done, 1 failed, 5 created, 5 uploaded" in drawn
     assert "\x1b" not in drawn
 
 
