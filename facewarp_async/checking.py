@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 
 from attrs import frozen
 
-from facewarp_async.errors import UnsupportedFormatError
+from facewarp_async.errors import ConfigurationError, UnsupportedFormatError
 from facewarp_async.files import MediaFile, inspect
 from facewarp_async.models import Asset, DetectFaces, ImageSwap, Job, MediaType, MultiFaceSwap, TaskKind, VideoSwap
 
@@ -32,7 +32,8 @@ async def check_job(job: Job) -> CheckedJob:
     """Look at a job's files.
 
     Raises:
-        InputError: One of them cannot be used; it names the file and what was expected.
+        ConfigurationError: The job names no face.
+        InputError: One of the files cannot be used; it names the file and what was expected.
     """
     match job:
         case ImageSwap():
@@ -48,6 +49,8 @@ async def check_job(job: Job) -> CheckedJob:
         case DetectFaces():
             return CheckedJob(TaskKind.FACE_DETECTION, await _look(job.media))
         case MultiFaceSwap():
+            if not job.faces:
+                raise ConfigurationError("a swap of several faces names no face to put in")
             media = await _look(job.media)
             kind = TaskKind.MULTI_VIDEO_SWAP if is_video(media) else TaskKind.MULTI_IMAGE_SWAP
             return CheckedJob(kind, media, tuple([await _look_at_face(face) for face in job.faces.values()]))

@@ -29,6 +29,7 @@ from yarl import URL
 
 from facewarp_async.config import Timeouts
 from facewarp_async.errors import (
+    ConfigurationError,
     ConnectError,
     ConnectionLostError,
     DiskFullError,
@@ -356,6 +357,8 @@ class Transfers:
 
     def _request(self, method: str, url: str, **options: Any) -> Any:
         check_storage_url(url, allow_plain=self._allow_plain)
+        if self._http.closed:
+            raise ConfigurationError("the client was closed while it was used")
         timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=self._timeouts.connect_s, sock_read=self._timeouts.stall_s
         )

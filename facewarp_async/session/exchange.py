@@ -36,12 +36,14 @@ async def exchange(
     may act all the same.
 
     Raises:
-        ConfigurationError: The token cannot be sent.
+        ConfigurationError: The token cannot be sent, or the session was closed.
         ConnectError: The connection was never made.
         ConnectionLostError: It was cut.
         RequestTimeoutError: There was no answer in time.
         HttpError: The answer is longer than `MAX_ANSWER_BYTES`; `MalformedAnswerError` for one that is a success.
     """
+    if http.closed:
+        raise ConfigurationError("the client was closed while it was used")
     headers = {"Accept": "application/json"}
     if request.body is not None:
         headers["Content-Type"] = "application/json"
