@@ -117,6 +117,7 @@ class ApiSession:
         request = build_token_request(credentials)
         repetitions = self._repetitions(creates_task=False)
         while True:
+            self.pacer.unanswered()  # who needs the token may be the one call that tries the gate: this goes before it
             try:
                 return await self._send(request, parse_token, token=None, priority=Priority.REPEAT)
             except FaceWarpError as error:

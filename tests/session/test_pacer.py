@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 
 import anyio
 import pytest
 from attrs import evolve
 
 from facewarp_async.client import FaceSwapClient
+from facewarp_async.config import Timeouts
 from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.session import Pacer
-from facewarp_async.wire.requests import UPLOAD_URL_PATH
+from facewarp_async.wire.requests import TASK_PATH, UPLOAD_URL_PATH
 
 pytestmark = pytest.mark.anyio
 
@@ -108,3 +110,19 @@ async def test_the_services_strict_window_refuses_at_most_one_call_in_a_hundred(
         refusals = service.ledger.refusals[UPLOAD_URL_PATH, 802]
         assert service.ledger.calls[UPLOAD_URL_PATH] == 60 + refusals
     assert refusals <= 1
+
+
+@pytest.mark.slow
+async def test_a_look_that_tries_a_closed_gate_can_have_its_token_renewed(
+    make_client: MakeClient, make_file: Callable[..., Path]
+) -> None:
+    """The renewal goes through the same gate, which lets a single call through and waits for its answer."""
+    timeouts = Timeouts(repeat_s=0.0001, image_task_s=5)
+    async with (
+        LocalService(runner=InstantRunner(), token_lifetime_s=0.9) as service,
+        make_client(service.provider, service.client_credentials, timeouts=timeouts) as client,
+    ):
+        media, face = await client.upload(make_file()), await client.upload(make_file("face.png"))
+        task_id = await client.create_image_swap(media, face)
+        service.faults.add(FaultRule(Fault.RATE_LIMITED, TASK_PATH, nth=range(1, 5)))
+        await client.wait_for_task(task_id)
