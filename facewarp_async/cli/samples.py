@@ -61,7 +61,7 @@ _PHOTOS = [
     Photo(name="07-evening.jpg", person="hopper", crop=(60, 0, 470, 460), gain=0.6, tint=(0.8, 0.95, 1.1)),
     Photo(name="08-evening.jpg", person="collins", crop=(100, 0, 380, 330), scale=1.6, gain=0.6, tint=(0.8, 0.95, 1.1)),
     Photo(name="09-bright.jpg", person="hopper", crop=(90, 0, 440, 420), gain=1.15),
-    Photo(name="10-bright.png", person="collins", crop=(90, 0, 370, 300), scale=1.5, gain=1.2),
+    Photo(name="10-bright.png", person="collins", crop=(90, 0, 370, 300), scale=1.5, gain=1.1),
     Photo(name="11-grey.jpg", person="hopper", crop=(20, 0, 490, 560), grey=True),
     Photo(name="12-grey.png", person="collins", crop=(20, 0, 420, 450), scale=1.3, grey=True),
     Photo(name="13-tilted.jpg", person="hopper", crop=(0, 0, 512, 600), turn=12),
