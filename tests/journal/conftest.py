@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from enum import Enum
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from attrs import define, field
+from blockbuster import BlockBuster
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.journal import JobRecord, JobState, Journal
 from facewarp_async.models import ImageSwap, Job, TaskKind
 from facewarp_async.pipeline import BatchReport, SwapPipeline
-from facewarp_async.server import InstantRunner, LocalService, Work
+from facewarp_async.server import Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Work
+from facewarp_async.server.faults import Hit
 
 
 @pytest.fixture
@@ -56,10 +61,11 @@ class World:
     service: LocalService
     client: FaceSwapClient
     work: list[tuple[TaskKind, bytes]] = field(factory=list)
+    out_name: str = "out"
 
     @property
     def out(self) -> Path:
-        return self.folder / "out"
+        return self.folder / self.out_name
 
     @property
     def journal(self) -> Path:
@@ -113,6 +119,114 @@ class World:
             for path in self.out.rglob("*")
             if path.is_file() and not path.name.startswith(self.journal.name)
         }
+
+
+class Point(Enum):
+    """Where a run may end."""
+
+    CALL = "as the service hears a call"
+    ACTED = "as the service has heard a call that it acts on, and the answer is lost"
+    WRITE = "before a change is written down"
+    WRITTEN = "when a change was written down"
+    EVENT = "when a step was told of"
+
+
+class Ending(FaultPlan):
+    """Ends a run at the n-th point of a kind, by a crash or by cancelling it; also plays faults, as any plan.
+
+    At a crash the output folder and the journal are copied as they are at that moment, the service hears nothing more,
+    and what the run does from then on is lost: the next one goes on with the copies.
+    """
+
+    def __init__(self, guard: BlockBuster) -> None:
+        super().__init__()
+        self._guard = guard
+        self._dead = FaultRule(Fault.RESET_BEFORE)
+        self._lost = FaultRule(Fault.RESET_AFTER)
+        self._copies = 0
+        self._disarm()
+
+    def _disarm(self) -> None:
+        self._point: Point | None = None
+        self._left = 0
+        self._crashes = self.is_dead = self.has_ended = False
+        self._scope: anyio.CancelScope | None = None
+        self._world: World | None = None
+
+    def draw(self, call: str, target: str) -> Hit | None:
+        if self.is_dead:
+            return Hit(Fault.RESET_BEFORE, self._dead)
+        if self._pass(Point.ACTED):
+            return Hit(Fault.RESET_AFTER, self._lost) if self._crashes else None
+        if self._pass(Point.CALL) and self._crashes:
+            return Hit(Fault.RESET_BEFORE, self._dead)
+        return super().draw(call, target)
+
+    def _pass(self, point: Point) -> bool:
+        """Pass a point; end the run there if that is due."""
+        if self.has_ended or point is not self._point:
+            return False
+        self._left -= 1
+        if self._left > 0:
+            return False
+        self.has_ended = True
+        if self._crashes:
+            self.is_dead = True
+            self._copy()
+        assert self._scope is not None
+        self._scope.cancel()
+        return True
+
+    def _copy(self) -> None:
+        assert self._world is not None
+        self._guard.deactivate()
+        try:
+            self._copies += 1
+            copy = self._world.folder / f"copy-{self._copies}"
+            for path in sorted(self._world.out.rglob("*")):
+                with suppress(FileNotFoundError):  # renamed by a thread just now
+                    if path.is_file():
+                        target = copy / path.relative_to(self._world.out)
+                        target.parent.mkdir(parents=True, exist_ok=True)
+                        shutil.copyfile(path, target)
+            copy.mkdir(exist_ok=True)
+        finally:
+            self._guard.activate()
+
+    async def run(
+        self, world: World, jobs: list[Job], point: Point, number: int, *, crash: bool, **options: Any
+    ) -> BatchReport | None:
+        """Run jobs until the point; return the report if they were done before."""
+        self._point, self._left, self._crashes, self._world = point, number, crash, world
+        self._scope = anyio.CancelScope()
+        report: BatchReport | None = None
+        written = Journal.write
+
+        async def write(journal: Journal, record: JobRecord) -> None:
+            self._pass(Point.WRITE)
+            await written(journal, record)
+            self._pass(Point.WRITTEN)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Journal, "write", write)
+            with self._scope:
+                report = await world.run(jobs, on_event=lambda _event: self._pass(Point.EVENT) and None, **options)
+        if self.is_dead:
+            world.out_name = f"copy-{self._copies}"
+        self._disarm()
+        return report
+
+
+@pytest.fixture
+def ending(blockbuster: BlockBuster) -> Ending:
+    """The faults of a service that ends runs where a test wants it."""
+    return Ending(blockbuster)
+
+
+@pytest.fixture
+def points() -> type[Point]:
+    """Where runs may end."""
+    return Point
 
 
 StartWorld = Callable[..., AbstractAsyncContextManager[World]]
