@@ -28,8 +28,8 @@ class FileClip:
     """A clip that FFmpeg reads."""
 
     def __init__(self, container: av.container.InputContainer) -> None:
-        streams = [stream for stream in container.streams.video if not _is_cover(stream)]
-        if not streams or streams[0].codec_context is None:
+        streams = [stream for stream in container.streams.video if _is_known(stream) and not _is_cover(stream)]
+        if not streams:
             raise EngineError(UNSUPPORTED_FORMAT, "the file holds no moving picture")
         self._container = container
         self._stream = stream = streams[0]
@@ -42,7 +42,7 @@ class FileClip:
             primaries=context.color_primaries, transfer=context.color_trc, matrix=context.colorspace
         )
         self.aspect = stream.sample_aspect_ratio or None
-        self.sound = next(iter(container.streams.audio), None)
+        self.sound = next(filter(_is_known, container.streams.audio), None)
         check_size(stream.width, stream.height)
         check_length(self.duration_s or 0.0, 0)
         context.thread_type = "AUTO"
@@ -63,6 +63,11 @@ class FileClip:
         except av.FFmpegError as error:
             raise EngineError(UNREADABLE_FILE, "the clip is damaged") from error
         order.finish()
+
+
+def _is_known(stream: av.VideoStream | av.AudioStream) -> bool:
+    """Whether FFmpeg knows the codec; PyAV gives no context otherwise, though its stubs promise one."""
+    return getattr(stream, "codec_context", None) is not None
 
 
 def _is_cover(stream: av.VideoStream) -> bool:

@@ -14,7 +14,7 @@ import av.error
 
 from facewarp_async.engine.clips.base import Clip, Frame, SoundPacket
 from facewarp_async.engine.clips.planes import Planes
-from facewarp_async.engine.errors import TASK_FAILED, EngineError
+from facewarp_async.engine.errors import TASK_FAILED, UNREADABLE_FILE, EngineError
 from facewarp_async.engine.media import SYNTHETIC
 
 # What players expect to find in MP4; anything else becomes AAC.
@@ -27,7 +27,8 @@ _PRESETS = {False: {"crf": "21", "preset": "veryfast"}, True: {"crf": "17", "pre
 class ClipWriter:
     """Writes one file; use it as a context manager, which closes it, and `finish` when all frames are in.
 
-    Every method may raise EngineError 601 when FFmpeg refuses what it is given.
+    Every method may raise EngineError 701 where the medium's timing or sound cannot be written, 601 where the disk is
+    full or the like.
     """
 
     def __init__(self, path: Path, clip: Clip, *, hd: bool) -> None:
@@ -133,5 +134,8 @@ class _Sound:
 def _typed_refusals() -> Iterator[None]:
     try:
         yield
-    except (av.FFmpegError, ValueError) as error:
+    except (av.error.InvalidDataError, av.error.ArgumentError, ValueError) as error:
+        # The encoder refuses what it is given, and what it is given is what the medium holds.
+        raise EngineError(UNREADABLE_FILE, "timing or sound of the clip is damaged") from error
+    except av.FFmpegError as error:
         raise EngineError(TASK_FAILED, "the clip could not be encoded") from error
