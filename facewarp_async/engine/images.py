@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 from attrs import evolve
@@ -23,11 +24,11 @@ def typed_failures() -> Iterator[None]:
     """Turn whatever the native libraries throw into the engine's own error: a task may fail, the worker may not.
 
     Raises:
-        EngineError: 601 for an error of OpenCV or numpy, or for lack of memory.
+        EngineError: 601 for an error of OpenCV, FFmpeg, numpy or the disk, or for lack of memory.
     """
     try:
         yield
-    except (cv2.error, np.linalg.LinAlgError, MemoryError) as error:
+    except (cv2.error, av.FFmpegError, np.linalg.LinAlgError, MemoryError, OSError) as error:
         raise EngineError(TASK_FAILED, f"the face could not be swapped: {type(error).__name__}") from error
 
 

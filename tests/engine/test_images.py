@@ -163,8 +163,9 @@ def test_result_without_thumbnail_does_not_stay(
         raise OSError("disk full")
 
     monkeypatch.setattr(images, "write_thumbnail", fail)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(EngineError) as caught:
         engine.swap_image(collins_path, collins_path, folder / "r")
+    assert caught.value.code == 601
     assert not list(folder.iterdir())
 
 

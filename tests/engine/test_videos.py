@@ -216,8 +216,9 @@ def test_cover_that_cannot_be_written_leaves_nothing(
         raise OSError("disk full")
 
     monkeypatch.setattr(videos, "write_thumbnail", fail)
-    with pytest.raises(OSError, match="full"):
+    with pytest.raises(EngineError) as caught:
         engine.swap_video(clip_path, collins_path, folder / "r")
+    assert caught.value.code == 601
     assert not list(folder.iterdir())
 
 
