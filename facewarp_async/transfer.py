@@ -424,7 +424,7 @@ class _Partial:
         if encoding not in _NOT_ENCODED:
             raise StorageError(f"{self.target}: the storage sent it encoded, which it was asked not to do")
         etag = response.headers.get("ETag", "")
-        if response.status == 206:
+        if response.status == 206 or "Content-Range" in response.headers:  # not every storage says 206 to a part
             span = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
             # Not every storage heeds If-Range: the rest has to be of the same file as the beginning.
             if span and int(span[1]) == self.length and etag in {"", self._etag}:

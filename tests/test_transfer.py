@@ -676,8 +676,9 @@ async def test_a_download_of_a_file_that_changed_begins_again(
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 7-9/10240\r\nContent-Length: 3\r\n\r\nxyz",
         b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes 5120-10239/*\r\nContent-Length: 3\r\n\r\nxyz",
         b"HTTP/1.1 206 Partial Content\r\nContent-Length: 3\r\n\r\nxyz",
+        b"HTTP/1.1 200 OK\r\nContent-Range: bytes 7-9/10240\r\nContent-Length: 3\r\n\r\nxyz",
     ],
-    ids=["416", "another range", "no total", "no range"],
+    ids=["416", "another range", "no total", "no range", "another range as a whole"],
 )
 async def test_a_download_begins_again_when_its_rest_cannot_be_had(
     start_peer: StartPeer, connect: Callable[..., Transfers], tmp_path: Path, answer: bytes
