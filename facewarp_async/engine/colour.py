@@ -20,6 +20,7 @@ _CEILING = 1.28  # over the lit skin: hard specular spots of the new face do not
 _GAIN_RANGE = (0.3, 3.0)
 _FEW_PIXELS = 30
 _LEAST_CHROMA = 0.4
+_MONOCHROME = 0.01  # variety of colour, against a brightness of 1
 _NO_CEILING = 400.0
 _KNEE = 235.0
 
@@ -74,13 +75,15 @@ def measure_light(warped: Pixels, base: Pixels, mask: Mask, size: float) -> Ligh
     ceiling = _lit_skin(new, skin, sigma) * gain @ LUMA * _CEILING
     ceiling = np.where(skin > 0.3, np.minimum(ceiling, _brightest(old[chosen])), _NO_CEILING)
     tone = as_floats(old_tone / (old_tone @ LUMA))
-    variety = _variety(old[chosen], tone) / (_variety(as_floats(new * gain)[chosen], tone) + 1e-3)
+    own = _variety(old[chosen], tone)
+    chroma = own / (_variety(as_floats(new * gain)[chosen], tone) + 1e-3)
     return Light(
         gain=enlarge(gain),
         ceiling=enlarge(as_floats(ceiling)),
         luma=float(new_tone @ LUMA),
         tone=tone,
-        chroma=float(np.clip(variety, _LEAST_CHROMA, 1)),
+        # A grey or tinted picture stays one; in any other, lips and cheeks keep some of their own colour.
+        chroma=float(np.clip(chroma, 0.0 if own < _MONOCHROME else _LEAST_CHROMA, 1)),
     )
 
 
@@ -91,7 +94,7 @@ def _brightest(skin: Floats) -> float:
 
 def _variety(skin: Floats, tone: Floats) -> float:
     """How much the colour of skin pixels, (n, 3), varies about a tone."""
-    brightness = skin @ LUMA + 8
+    brightness = np.maximum(skin @ LUMA, 8)
     return float(np.abs(skin / brightness[:, None] - tone).mean())
 
 

@@ -107,6 +107,15 @@ def test_pixels_outside_the_face_do_not_change(scene: Scene, quality: Quality) -
     assert (result[~outside] != base[~outside]).any(axis=1).mean() > 0.5
 
 
+@pytest.mark.parametrize("quality", [FAST, HD], ids=["fast", "hd"])
+def test_grey_picture_stays_grey(collins: Pixels, collins_face: Face, hopper_source: Source, quality: Quality) -> None:
+    grey = as_pixels(cv2.cvtColor(cv2.cvtColor(collins, cv2.COLOR_BGR2GRAY), cv2.COLOR_GRAY2BGR))
+    out = grey.copy()
+    swap_face(grey, collins_face, hopper_source, quality, out)
+    assert (out != grey).any()
+    assert np.ptp(out.astype(int), axis=2).max() <= 2
+
+
 def test_skin_is_not_more_varied_in_colour_than_the_mediums(
     collins: Pixels, collins_face: Face, hopper: Pixels, hopper_face: Face
 ) -> None:
