@@ -151,11 +151,14 @@ class ServiceCalls:
         """
         return await self._get_task(task_id, kind, priority=Priority.POLL)
 
-    async def _get_task(self, task_id: int, kind: TaskKind | None, *, priority: Priority | None) -> Task:
+    async def _get_task(
+        self, task_id: int, kind: TaskKind | None, *, priority: Priority | None, sending: Sending | None = None
+    ) -> Task:
         return await self._connection.api.call(
             requests.build_task_request(task_id),
             lambda answer: answers.parse_task(answer, task_id=task_id, kind=kind),
             priority=priority,
+            sending=sending,
         )
 
     async def upload(self, file: str | Path | MediaFile, *, on_progress: ProgressCallback | None = None) -> Asset:
@@ -254,16 +257,29 @@ class ServiceCalls:
 
     async def _look(self, watched: Watched, task_id: int, kind: TaskKind | None) -> Task | None:
         """Look at a task whose turn it is; ``None`` where that did not succeed and may later."""
-        pacer, asked_at = self._connection.api.pacer, anyio.current_time()
+        pacer, look = self._connection.api.pacer, _Look()
         try:
-            task = await self._get_task(task_id, kind, priority=None)
+            task = await self._get_task(task_id, kind, priority=None, sending=look)
         except FaceWarpError as error:
             error.task_id = task_id
             if error.recovery is not Recovery.REPEAT:
-                pacer.looked(watched, asked_at, done=True)  # it has ended, though not well
+                pacer.looked(watched, look.asked_at, done=True)  # it has ended, though not well
                 raise
             logger.warning("task %d: %s; waiting on", task_id, error)
             pacer.missed(watched)
             return None
-        pacer.looked(watched, asked_at, done=task.result is not None)
+        pacer.looked(watched, look.asked_at, done=task.result is not None)
         return task
+
+
+class _Look:
+    """Notes when the look at a task left that was answered: a refused one is repeated, perhaps much later."""
+
+    def __init__(self) -> None:
+        self.asked_at = anyio.current_time()
+
+    async def leaves(self) -> None:
+        self.asked_at = anyio.current_time()
+
+    async def refused(self) -> None:
+        pass

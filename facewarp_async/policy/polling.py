@@ -39,7 +39,7 @@ class PollPolicy(Protocol):
 
     @property
     def window(self) -> int | None:
-        """How many of the oldest tasks of a kind are taken to be worked on; ``None``: all."""
+        """How many of the oldest tasks are taken to be worked on; ``None``: all."""
         ...
 
     def plan(self, watch: Watch, /) -> tuple[float, float]:
@@ -98,9 +98,10 @@ _AIM = 0.65
 """The share of looks that should find the task done: fewer calls cost lateness, more save little of it."""
 
 _STEP = 0.15
-_LATE_FIRST, _LATE_AGAIN = 1.6, 2.0
+_LATE_FIRST, _LATE_AGAIN = 2.5, 3.0
 _TEACHES_FIRST, _TEACHES_AGAIN = 1.15, 1.3
 _LONGEST_GAP_S = 60.0
+_LONGEST_WAIT = 0.6
 _SHORTEST_S, _LONGEST_S = 0.02, 6 * 3600.0
 
 
@@ -113,10 +114,10 @@ class LearntPolling:
 
     Args:
         starts: What to begin with, by kind.
-        window: How many of the oldest tasks of a kind are taken to be worked on at the service at once.
+        window: How many of the oldest tasks are taken to be worked on at the service at once.
     """
 
-    def __init__(self, starts: Mapping[TaskKind, Delays], *, window: int = 12) -> None:
+    def __init__(self, starts: Mapping[TaskKind, Delays], *, window: int = 16) -> None:
         self._delays = {kind: Delays(start.first_s, start.again_s) for kind, start in starts.items()}
         self._window = window
         self.samples = 0
@@ -133,7 +134,7 @@ class LearntPolling:
 
     @property
     def window(self) -> int | None:
-        """How many of the oldest tasks of a kind are taken to be worked on."""
+        """How many of the oldest tasks are taken to be worked on."""
         return self._window
 
     def delays(self, kind: TaskKind | None) -> Delays:
@@ -153,8 +154,11 @@ class LearntPolling:
         delays = self.delays(watch.kind)
         if not watch.looks:
             return watch.began_at + delays.first_s, watch.began_at + _LATE_FIRST * delays.first_s
-        delay_s = delays.again_s * 1.5 ** max(0, min(watch.looks, 40) - 2)
-        delay_s = min(delay_s, max(_LONGEST_GAP_S, delays.first_s))
+        # What a batch's beginning has taught, while workers were starting, must not cost its end: a look is never put
+        # off by much more than the task has taken so far.
+        elapsed_s = watch.looked_at - watch.began_at
+        delay_s = min(delays.again_s * 1.5 ** max(0, min(watch.looks, 40) - 2), _LONGEST_WAIT * elapsed_s)
+        delay_s = max(_SHORTEST_S, min(delay_s, max(_LONGEST_GAP_S, delays.first_s)))
         return watch.looked_at + delay_s, watch.looked_at + _LATE_AGAIN * delay_s
 
     def learn(self, watch: Watch, asked_at: float, done: bool, /) -> None:

@@ -8,9 +8,11 @@ _FIRST_MARGIN, _LEAST_MARGIN, _MOST_MARGIN = 0.02, 0.005, 0.25
 _MARGIN_PER_REFUSAL, _MARGIN_PER_SUCCESS = 0.01, 0.00005
 _QUICK_S = 0.05
 _SLOT_S = 0.25
+"""What a slot is taken for where the rate is not limited."""
+
+_ALONE_FROM = 2
 _GATED_FROM = 4
-_FIRST_GATE_S = 0.5
-_LONGEST_GATE_S = 8.0
+_LONGEST_GATE_SLOTS, _LONGEST_GATE_S = 8.0, 60.0
 
 
 class Priority(IntEnum):
@@ -26,8 +28,9 @@ class Spacing:
     """Spaces calls evenly, a margin wider than the rate asks, so that no second holds more calls than the rate allows.
 
     The margin is for jitter on the way to the service; refusals widen it and successes narrow it. A call that left late
-    may be made up for by as much as the margin leaves. One refusal is taken for jitter and tried again a moment later;
-    the next wait a slot; from the fourth in a row on a gate closes for everybody, and a single call tries it.
+    may be made up for by as much as the margin leaves. One refusal is taken for jitter and tried again a moment later.
+    From the second in a row on calls leave one by one, each after a slot and the last one's answer; from the fourth on
+    a gate closes for everybody, for one slot, then two, four and eight. What the service asks for wins over all that.
     """
 
     def __init__(self, requests_per_second: float | None) -> None:
@@ -47,6 +50,14 @@ class Spacing:
     def _gap_s(self) -> float:
         return 0.0 if self._rate is None else (1 + self._margin) / self._rate
 
+    @property
+    def _slot_s(self) -> float:
+        return self._gap_s or _SLOT_S
+
+    @property
+    def _quick_s(self) -> float:
+        return min(_QUICK_S, self._slot_s)
+
     def next_at(self) -> float:
         """Return when the next call may leave; a time in the past means at once, infinity after an answer only."""
         return float("inf") if self._is_probing else max(self._free_at, self._gate_at)
@@ -55,28 +66,30 @@ class Spacing:
         """Note that a call leaves now."""
         is_late = now - self._free_at <= self._margin / 2  # else nobody has asked for a while, or the loop was busy
         self._free_at = (self._free_at if is_late else now) + self._gap_s
-        self._is_probing = self._refusals >= _GATED_FROM
+        self._is_probing = self._refusals >= _ALONE_FROM
 
     def refused(self, now: float, *, retry_after_s: float | None, jitter: float) -> None:
         """Note that the service said "too many requests".
 
         Args:
             now: When the refusal arrived.
-            retry_after_s: How long the service asked to wait; it wins over all else.
+            retry_after_s: How long the service asked to wait. It wins over all else, also where that would be longer.
             jitter: From 0 to 1, so that several processes do not return at the same moment.
         """
         self._is_probing = False
         self._refusals += 1
         if self._refusals == 1:
             self._margin = min(_MOST_MARGIN, self._margin + _MARGIN_PER_REFUSAL)
-            self._free_at = now + _QUICK_S
-        else:
-            self._free_at = max(self._free_at, now + (self._gap_s or _SLOT_S))
-        if self._refusals >= _GATED_FROM:
-            gate_s = min(_LONGEST_GATE_S, _FIRST_GATE_S * 2 ** min(self._refusals - _GATED_FROM + 1, 10))
-            self._gate_at = max(self._gate_at, now + gate_s * (0.5 + jitter / 2))
         if retry_after_s is not None:
-            self._gate_at = max(self._gate_at, now + retry_after_s)
+            self._free_at = self._gate_at = now + max(retry_after_s, self._quick_s)
+        elif self._refusals == 1:
+            self._free_at = now + self._quick_s
+        else:
+            self._free_at = max(self._free_at, now + self._slot_s)
+            if self._refusals >= _GATED_FROM:
+                slots = min(_LONGEST_GATE_SLOTS, 2.0 ** min(self._refusals - _GATED_FROM, 10))
+                gate_s = min(_LONGEST_GATE_S, slots * self._slot_s)
+                self._gate_at = max(self._gate_at, now + gate_s * (0.5 + jitter / 2))
 
     def accepted(self) -> None:
         """Note that the service did not refuse a call, whatever else it said."""

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections import deque
 
-from attrs import define, field
+from attrs import define
 
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import PollPolicy, Watch
@@ -15,7 +15,10 @@ from facewarp_async.policy.polling import PollPolicy, Watch
 _GALLOP_AFTER = 5
 _BEFORE_NOTICED_S = 0.2
 _END_TASKS = 3
-_END_SHARE = 0.6
+_MOVED_AT_ONCE = 256
+"""How many tasks one look may find due: when thousands are, the next look goes on where it ended."""
+
+_END_SHARE_FIRST, _END_SHARE_AGAIN = 0.6, 0.3
 
 
 @define(eq=False)
@@ -34,16 +37,11 @@ class Watched(Watch):
 Entry = tuple[float, int, int, Watched]
 
 
-@define
-class _Queue:
-    """The tasks of one kind: those taken to be worked on are counted, the others wait in the order they were created."""
-
-    begun: int = 0
-    waiting: deque[Watched] = field(factory=deque)
-
-
 class WatchBook:
     """The tasks that are waited for.
+
+    The service is taken to work on tasks in the order of their creation, of whatever kind. The oldest that have not
+    been found done, as many as the policy's window holds, are believed to be worked on; the others queue.
 
     Args:
         policy: When each may be worth a look.
@@ -53,7 +51,8 @@ class WatchBook:
         self._policy = policy
         self._numbers = itertools.count()
         self._live: set[Watched] = set()
-        self._queues: dict[TaskKind | None, _Queue] = {}
+        self._queue: deque[Watched] = deque()
+        self._begun = 0
         self._planned: list[Entry] = []  # by early date
         self._due: list[Entry] = []  # past their early date, by late date
         self._hits = self._misses = 0
@@ -69,13 +68,12 @@ class WatchBook:
         """Enter a task that was created now, or, if it is not fresh, some time ago."""
         watched = Watched(kind, None, now, is_fresh=is_fresh, number=next(self._numbers))
         self._live.add(watched)
-        queue = self._queues.setdefault(kind, _Queue())
         if is_fresh:
-            queue.waiting.append(watched)
-            self._advance(queue, now)
+            self._queue.append(watched)
+            self._advance(now)
         else:
             watched.began_at = now
-            queue.begun += 1
+            self._begun += 1
         if watched.version == 0:
             self._plan(watched)
         return watched
@@ -89,19 +87,18 @@ class WatchBook:
         watched.is_away = True
         if self._galloping is watched:
             self._galloping = None
-        queue = self._queues[watched.kind]
         if watched.began_at is not None:
-            queue.begun -= 1
-        self._advance(queue, now - _BEFORE_NOTICED_S)
+            self._begun -= 1
+        self._advance(now - _BEFORE_NOTICED_S)
 
-    def _advance(self, queue: _Queue, now: float) -> None:
-        """Take the oldest waiting tasks to be worked on, as many as the window has places for."""
+    def _advance(self, now: float) -> None:
+        """Take the oldest queueing tasks to be worked on, as many as the window has places for."""
         window = self._policy.window
-        while queue.waiting and (window is None or queue.begun < window):
-            watched = queue.waiting.popleft()
-            if watched in self._live and watched.began_at is None:
+        while self._queue and (window is None or self._begun < window):
+            watched = self._queue.popleft()
+            if watched in self._live:
                 watched.began_at = max(now, watched.looked_at)
-                queue.begun += 1
+                self._begun += 1
                 if not watched.is_away:
                     self._plan(watched)
 
@@ -131,7 +128,9 @@ class WatchBook:
             only_overdue: Whether a look that is merely due can wait, because other calls do.
             at_end: Whether nothing is left to create: the last tasks are looked at a little sooner.
         """
-        while self._planned and (self._planned[0][0] <= now or self._is_stale(self._planned[0])):
+        for _ in range(_MOVED_AT_ONCE):
+            if not self._planned or (self._planned[0][0] > now and not self._is_stale(self._planned[0])):
+                break
             _, number, version, watched = heapq.heappop(self._planned)
             if watched.version == version:
                 heapq.heappush(self._due, (watched.late, number, version, watched))
@@ -156,8 +155,10 @@ class WatchBook:
 
     @staticmethod
     def _sooner(watched: Watched) -> float:
-        since = watched.looked_at if watched.looks else watched.began_at
-        return watched.early if since is None else since + _END_SHARE * (watched.early - since)
+        if watched.looks:
+            return watched.looked_at + _END_SHARE_AGAIN * (watched.early - watched.looked_at)
+        since = watched.began_at
+        return watched.early if since is None else since + _END_SHARE_FIRST * (watched.early - since)
 
     def _look_ahead(self) -> Watched | None:
         """Return the task to look at ahead of the plan, one at a time, when the last looks say it is far off.
@@ -169,10 +170,9 @@ class WatchBook:
         if self._hits >= _GALLOP_AFTER:
             self._drop_stale(self._planned)
             return self._planned[0][3] if self._planned else None
-        if self._misses >= _GALLOP_AFTER:
-            for queue in self._queues.values():
-                if queue.waiting and queue.waiting[-1] in self._live and not queue.waiting[-1].is_away:
-                    return queue.waiting[-1]
+        if self._misses >= _GALLOP_AFTER and self._queue:
+            youngest = self._queue[-1]
+            return youngest if youngest in self._live and not youngest.is_away else None
         return None
 
     @staticmethod

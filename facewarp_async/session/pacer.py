@@ -18,6 +18,9 @@ from facewarp_async.policy.watching import WatchBook, Watched
 _EARLY_S = 1e-4
 """By how much the loop may fire a timer before its time."""
 
+_SLICE = 24
+"""How many calls may leave in one turn of the loop, so that thousands that are due at once do not hold it up."""
+
 _KEPT_DEADLINES = 64
 """How many deadlines of tasks that have ended may lie about, besides as many as tasks are waited for."""
 
@@ -41,6 +44,7 @@ class Pacer:
         self._deadlines: list[tuple[float, int, Watched]] = []
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._soon: asyncio.Handle | None = None
 
     @property
     def effective_rate(self) -> float | None:
@@ -51,7 +55,7 @@ class Pacer:
         """Wait for leave to send one call. Cancelling the wait gives its place up."""
         leave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._numbers), leave))
-        self._serve()
+        self._wake()
         try:
             await leave
         except asyncio.CancelledError:
@@ -77,7 +81,7 @@ class Pacer:
         finally:
             self._looking.pop(watched, None)
             self._book.remove(watched, asyncio.get_running_loop().time())
-            self._serve()  # others of its kind may have become due
+            self._wake()  # others of its kind may have become due
 
     async def look_turn(self, watched: Watched) -> bool:
         """Wait for leave to look at a task; ``False``: its deadline has passed."""
@@ -86,7 +90,7 @@ class Pacer:
             return False
         turn: asyncio.Future[bool] = loop.create_future()
         self._looking[watched] = turn
-        self._serve()
+        self._wake()
         try:
             return await turn
         except asyncio.CancelledError:
@@ -107,39 +111,47 @@ class Pacer:
         """Hold all calls back, because the service said "too many requests"."""
         now = asyncio.get_running_loop().time()
         self._spacing.refused(now, retry_after_s=retry_after_s, jitter=random.random())  # noqa: S311 - no secret
-        self._serve()
+        self._wake()
 
     def accepted(self) -> None:
         """Note that the service did not refuse a call."""
         self._spacing.accepted()
-        self._serve()
+        self._wake()
 
     def unanswered(self) -> None:
         """Note that a call ended without an answer."""
         self._spacing.unanswered()
-        self._serve()
+        self._wake()
+
+    def _wake(self) -> None:
+        """Serve in the loop's next turn: once, however many calls ask for it in this one."""
+        if self._soon is None:
+            self._soon = asyncio.get_running_loop().call_soon(self._serve)
 
     def _serve(self) -> None:
         """Let as many calls leave as may, and come back when the next one may."""
+        self._soon = None
         now = asyncio.get_running_loop().time() + _EARLY_S
         self._expire(now)
-        while self._spacing.next_at() <= now and self._let_one_go(now):
+        for _ in range(_SLICE):
+            if self._spacing.next_at() > now or not self._let_one_go(now):
+                break
             self._spacing.take(now - _EARLY_S)
         self._arm()
 
     def _let_one_go(self, now: float) -> bool:
-        while self._waiting and self._waiting[0][2].done():  # its caller was cancelled
-            heapq.heappop(self._waiting)
-        if self._waiting and self._waiting[0][0] <= Priority.CREATE:
-            return self._grant()
-        watched = self._book.pick(now, only_overdue=bool(self._waiting), at_end=not self._waiting)
-        if watched is None:
-            return bool(self._waiting) and self._grant()
-        turn = self._looking.pop(watched, None)
-        if turn is None or turn.done():  # its caller was cancelled, and is about to strike it off
-            return self._let_one_go(now)
-        turn.set_result(True)
-        return True
+        while True:
+            while self._waiting and self._waiting[0][2].done():  # its caller was cancelled
+                heapq.heappop(self._waiting)
+            if self._waiting and self._waiting[0][0] <= Priority.CREATE:
+                return self._grant()
+            watched = self._book.pick(now, only_overdue=bool(self._waiting), at_end=not self._waiting)
+            if watched is None:
+                return bool(self._waiting) and self._grant()
+            turn = self._looking.pop(watched, None)
+            if turn is not None and not turn.done():  # else its caller was cancelled, and is about to strike it off
+                turn.set_result(True)
+                return True
 
     def _grant(self) -> bool:
         heapq.heappop(self._waiting)[2].set_result(None)
@@ -156,12 +168,18 @@ class Pacer:
             heapq.heapify(deadlines)
 
     def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
         work_at = -math.inf if self._waiting else self._book.next_at(at_end=True)
         at = max(self._spacing.next_at(), work_at)
         if self._deadlines:
             at = min(at, self._deadlines[0][0])
+        if self._timer is not None:
+            if self._timer.when() == at and not self._timer.cancelled():
+                return
+            self._timer.cancel()
+            self._timer = None
         if at < math.inf:
-            self._timer = asyncio.get_running_loop().call_at(at, self._serve)
+            self._timer = asyncio.get_running_loop().call_at(at, self._on_time)
+
+    def _on_time(self) -> None:
+        self._timer = None
+        self._serve()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,27 +53,59 @@ def test_what_the_service_asks_for_is_waited(rate: float, jitter: float, retry_a
     assert spacing.next_at() >= 0.1 + retry_after_s
 
 
-def test_one_refusal_is_tried_again_at_once_and_many_close_the_gate_for_ever_longer() -> None:
+def test_one_refusal_is_tried_again_at_once_and_many_close_the_gate_for_ever_more_slots() -> None:
     spacing, waits = Spacing(10), []
     for _ in range(9):
         now = max(spacing.next_at(), 0.0)
         spacing.take(now)
         spacing.refused(now, retry_after_s=None, jitter=1)
         waits.append(round(spacing.next_at() - now, 2))
-    assert waits == [0.05, 0.1, 0.1, 1, 2, 4, 8, 8, 8]
+    assert waits == [0.05, 0.1, 0.1, 0.1, 0.21, 0.41, 0.82, 0.82, 0.82]
+
+
+@pytest.mark.parametrize("rate", [0.01, 0.5, 1, None])
+def test_no_gate_is_closed_for_more_than_a_minute(rate: float | None) -> None:
+    spacing = Spacing(rate)
+    for _ in range(50):
+        spacing.refused(0, retry_after_s=None, jitter=1)
+    assert spacing.next_at() <= max(60, 1.5 / (rate or 1))
+
+
+@given(rates, st.lists(st.floats(0, 1), max_size=12), st.floats(0, 600))
+def test_what_the_service_asks_for_wins_over_every_gate(
+    rate: float, jitters: list[float], retry_after_s: float
+) -> None:
+    """Also where it is shorter; but none is ever hammered."""
+    spacing = Spacing(rate)
+    for jitter in jitters:
+        spacing.take(0)
+        spacing.refused(0.1, retry_after_s=None, jitter=jitter)
+    spacing.take(0)
+    spacing.refused(0.1, retry_after_s=retry_after_s, jitter=0)
+    assert spacing.next_at() == pytest.approx(0.1 + max(retry_after_s, min(0.05, spacing.next_at() - 0.1)))
+
+
+def test_after_two_refusals_calls_leave_one_by_one() -> None:
+    spacing = Spacing(None)
+    for _ in range(2):
+        spacing.refused(0, retry_after_s=None, jitter=1)
+    spacing.take(spacing.next_at())
+    assert spacing.next_at() == math.inf
+    spacing.accepted()
+    assert spacing.next_at() <= 0.25
 
 
 def test_a_single_call_tries_a_closed_gate() -> None:
     spacing = Spacing(None)
-    for _ in range(4):
+    for _ in range(5):
         spacing.refused(0, retry_after_s=None, jitter=1)
     spacing.take(spacing.next_at())
     assert spacing.next_at() == math.inf
     spacing.unanswered()
-    assert spacing.next_at() == 1
-    spacing.take(1)
+    assert spacing.next_at() == 0.5
+    spacing.take(0.5)
     spacing.accepted()
-    assert spacing.next_at() <= 1
+    assert spacing.next_at() <= 0.5
 
 
 def test_refusals_widen_the_margin_and_successes_narrow_it() -> None:

@@ -37,9 +37,9 @@ def test_a_task_that_is_being_looked_at_is_not_picked_again() -> None:
 def test_while_other_calls_wait_only_overdue_tasks_are_picked_the_most_overdue_first() -> None:
     book = WatchBook(learnt())
     first, second = book.add(IMAGE, 0, is_fresh=True), book.add(IMAGE, 1, is_fresh=True)
-    assert book.pick(9.5, only_overdue=True) is None
-    assert book.pick(11, only_overdue=True) is first
-    assert book.pick(11, only_overdue=True) is second
+    assert book.pick(14.9, only_overdue=True) is None
+    assert book.pick(16.5, only_overdue=True) is first
+    assert book.pick(16.5, only_overdue=True) is second
 
 
 def test_tasks_beyond_the_window_wait_until_an_older_one_has_ended() -> None:
@@ -50,6 +50,15 @@ def test_tasks_beyond_the_window_wait_until_an_older_one_has_ended() -> None:
     book.remove(older, 6)
     assert younger.began_at == 5.8
     assert 11 < younger.early == book.next_at(at_end=False)
+
+
+def test_the_window_holds_tasks_of_all_kinds_in_the_order_of_their_creation() -> None:
+    book = WatchBook(learnt(window=2))
+    first, video = book.add(IMAGE, 0, is_fresh=True), book.add(TaskKind.VIDEO_SWAP, 0, is_fresh=True)
+    third = book.add(IMAGE, 0, is_fresh=True)
+    assert [one.began_at for one in (first, video, third)] == [0, 0, None]
+    book.remove(first, 7)
+    assert third.began_at == 6.8
 
 
 def test_after_many_hits_the_next_task_is_looked_at_half_way_to_its_date_one_at_a_time() -> None:

@@ -24,7 +24,7 @@ MakeClient = Callable[..., FaceSwapClient]
 
 
 async def test_the_most_urgent_waiter_goes_first_and_equals_in_their_order() -> None:
-    pacer, left = Pacer(200, FixedPolling()), list[str]()
+    pacer, left = Pacer(20, FixedPolling()), list[str]()
     await pacer.acquire(Priority.POLL)
 
     async def wait(priority: Priority, name: str) -> None:
