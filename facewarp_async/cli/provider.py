@@ -14,8 +14,11 @@ from facewarp_async.cli.output import Output
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import PROVIDERS, VIDNOZ, Credentials, Provider, credentials_from_env, provider_from_env
 from facewarp_async.errors import ConfigurationError
+from facewarp_async.policy.polling import FixedPolling
 
 LOCAL: Final = "local"
+_EAGER = FixedPolling(image_s=0.3, video_s=1.0, longest_s=1.0)
+"""For a service on this machine without a limit: looks cost next to nothing, and none is worth waiting for."""
 _CREDENTIALS = ("FACEWARP_API_KEY", "FACEWARP_CLIENT_ID", "FACEWARP_CLIENT_SECRET")
 
 
@@ -63,20 +66,21 @@ def choose_service(options: ServiceOptions, environ: Mapping[str, str]) -> Remot
 
 def _provider(name: str, base_url: str | None) -> Provider:
     if base_url and name == LOCAL:  # one that facewarp serve has started: it is quick, and limited only if told to be
-        return _at_local_pace(Provider(LOCAL, base_url, requests_per_second=None))
+        return Provider(LOCAL, base_url, requests_per_second=None)
     if base_url:
         vendor = PROVIDERS.get(name)
         return Provider(name or "custom", base_url) if vendor is None else attrs.evolve(vendor, base_url=base_url)
     return provider_from_env({"FACEWARP_PROVIDER": name or VIDNOZ.name})
 
 
-def _at_local_pace(provider: Provider) -> Provider:
-    """Let tasks be looked at soon and often, which costs nothing here: the clips may be short."""
-    return attrs.evolve(provider, typical_image_s=0.3, typical_video_s=1.0)
-
-
 def _paced(provider: Provider, rps: float | None) -> Provider:
     return provider if rps is None else attrs.evolve(provider, requests_per_second=rps or None)
+
+
+def _make_client(provider: Provider, credentials: Credentials) -> FaceSwapClient:
+    if provider.name == LOCAL and provider.requests_per_second is None:
+        return FaceSwapClient(provider, credentials, poll_policy=_EAGER)
+    return FaceSwapClient(provider, credentials)
 
 
 @asynccontextmanager
@@ -91,7 +95,7 @@ async def open_client(
     """
     service = choose_service(options, environ)
     if isinstance(service, Remote):
-        async with FaceSwapClient(service.provider, service.credentials) as client:
+        async with _make_client(service.provider, service.credentials) as client:
             yield client
         return
     async with _embedded_client(service) as client:
@@ -106,6 +110,6 @@ async def _embedded_client(embedded: Embedded) -> AsyncIterator[FaceSwapClient]:
     from facewarp_async.server import LocalService  # noqa: PLC0415
 
     async with LocalService() as service:
-        provider = attrs.evolve(_at_local_pace(service.provider), requests_per_second=embedded.requests_per_second)
-        async with FaceSwapClient(provider, service.auth) as client:
+        provider = attrs.evolve(service.provider, requests_per_second=embedded.requests_per_second)
+        async with _make_client(provider, service.auth) as client:
             yield client
