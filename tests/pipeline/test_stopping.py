@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING
 
 import aiohttp
 import anyio
+import anyio.lowlevel
 import pytest
 
 from facewarp_async import (
     AuthenticationError,
+    BatchStoppedError,
     Completed,
     CreditsExhaustedError,
     DetectFaces,
@@ -21,14 +23,18 @@ from facewarp_async import (
     FaceSwapClient,
     Failed,
     Job,
+    JobEnded,
     MultiFaceSwap,
     Outcome,
     Skipped,
     Stage,
     SwapPipeline,
 )
+from facewarp_async.checking import check_job
+from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.server import CREATES, Fault, FaultPlan, FaultRule
+from facewarp_async.swaps import JobRun, NoLog, Resources, run_tasks
 from facewarp_async.wire.requests import TASK_PATH
 
 if TYPE_CHECKING:
@@ -83,14 +89,17 @@ async def test_tasks_that_go_on_when_the_credits_end_are_finished_and_fetched(se
 
 
 async def test_creates_on_their_way_when_the_credits_end_are_not_cut_off(serve: Serve) -> None:
-    """Each task at the service is known to its job, however many creates were sent at once."""
+    """Each task is known to its job, however many creates were sent at once; the first refusal is the one to blame."""
     async with serve(credits=7) as bench:
-        outcomes = await bench.outcomes(bench.swaps(60), in_flight=20, uploads=20)
+        async with bench.pipeline(in_flight=20, uploads=20) as pipeline:
+            outcomes = (await pipeline.collect(bench.swaps(60))).outcomes
         told = {outcome.result.task_id for outcome in outcomes if isinstance(outcome, Completed)}
         assert told == {creation.task_id for creation in bench.ledger.creations}
         assert len(told) == 7
         assert creates(bench) <= 7 + 20
-        refused = [outcome for outcome in outcomes if isinstance(outcome, Failed)]
+        ended = [event.outcome for event in bench.events.all if isinstance(event, JobEnded)]
+        refused = [outcome for outcome in ended if isinstance(outcome, Failed)]
+        assert pipeline.stopped_by is refused[0].error
         assert len(refused) == creates(bench) - 7
         assert {type(outcome.error) for outcome in refused} == {CreditsExhaustedError}
         assert kinds(outcomes).count("Skipped") == 60 - 7 - len(refused)
@@ -303,6 +312,47 @@ async def test_a_lost_answer_is_told_as_doubt_and_stops_nothing(serve: Serve) ->
         assert (doubtful.stage, doubtful.task_id) == (Stage.CREATE, None)
         assert len(bench.ledger.creations) == creates(bench) == 5
         assert not bench.ledger.paid_twice()
+
+
+class SlowLog(NoLog):
+    """Takes its time to write an intent down, and tells what it was told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+        self.writing, self.written = anyio.Event(), anyio.Event()
+
+    async def intent(self, _kind: TaskKind, /) -> None:
+        self.told.append("intent")
+        self.writing.set()
+        await self.written.wait()
+
+    async def refused(self) -> None:
+        await anyio.lowlevel.checkpoint()
+        self.told.append("refused")
+
+
+@pytest.mark.parametrize("way", ["cancelled", "stopped"])
+async def test_an_intent_whose_create_never_left_is_taken_back(bench: Bench, way: str) -> None:
+    """Cancelled, or stopped, while the intent is written down: nothing is sent, and nothing is left in doubt."""
+    job, log = bench.swaps(1)[0], SlowLog()
+    resources = Resources(bench.client, bench.client.shared_uploads, anyio.Semaphore(1), anyio.Semaphore(1))
+    job_run, checked = JobRun(job), await check_job(job)
+    async with anyio.create_task_group() as group:
+
+        async def run() -> None:
+            with pytest.raises(BatchStoppedError):
+                await run_tasks(resources, job_run, checked, log)
+
+        group.start_soon(run)
+        await log.writing.wait()
+        if way == "cancelled":
+            group.cancel_scope.cancel()
+        else:
+            job_run.stopped = CreditsExhaustedError("none left")
+            log.written.set()
+    assert log.told == ["intent", "refused"]
+    assert creates(bench) == 0
+    assert not job_run.sending
 
 
 async def test_the_events_of_a_stopped_batch_end_for_each_job(serve: Serve) -> None:
