@@ -16,6 +16,7 @@ from facewarp_async.engine.finder import is_same_place, local_finder
 from facewarp_async.engine.formats import Kind
 from facewarp_async.engine.images import typed_failures
 from facewarp_async.engine.media import read_picture, sniff_file
+from facewarp_async.engine.track import Tracker
 from facewarp_async.engine.values import FaceCrop
 
 _CROP_MARGIN = 0.3  # of the face's size, on each side
@@ -26,7 +27,7 @@ def find_faces(media: Path, out_dir: Path) -> list[FaceCrop]:
 
     Args:
         media: A picture, of which an animated one counts by its first picture, or a clip, of which nine frames spread
-            over it are looked at; a place where a face was seen before is not listed again.
+            over it are looked at; a face that was listed before, or another in its place, is not listed again.
         out_dir: An existing folder; the crops are named `face-00.png` and so on.
 
     Returns:
@@ -48,16 +49,18 @@ def _in_picture(media: Path) -> list[tuple[Pixels, Face]]:
 
 
 def _in_clip(media: Path) -> list[tuple[Pixels, Face]]:
+    """Look at the samples, and follow the faces in between: a face that moves is listed once."""
     found: list[tuple[Pixels, Face]] = []
+    known: set[int] = set()
     with open_clip(media) as clip:
-        samples = Samples(clip)
+        samples, tracker = Samples(clip), Tracker(local_finder())
         for frame in read_frames(clip):
-            if not samples.is_due(frame):
-                continue
             image = frame.planes().to_picture()
-            for face in local_finder().find(image):
-                if not any(is_same_place(face, other) for _, other in found):
-                    found.append((image, face))
+            tracked = tracker.step(image, frame.time_s)
+            for item in tracked if samples.is_due(frame) else ():
+                if item.track not in known and not any(is_same_place(item.face, other) for _, other in found):
+                    found.append((image, item.face))
+                known.add(item.track)
     return found
 
 

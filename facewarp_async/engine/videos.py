@@ -54,7 +54,8 @@ def swap_video_faces(
 
     Args:
         media: The clip.
-        pairs: The landmarks of a face in it, as `find_faces` gave them, and the picture of the face to put there.
+        pairs: The landmarks of a face in it, as `find_faces` gave them, and the picture of the face to put there. Where
+            two pairs name one face, the later one counts.
         out: A stem, as for `swap_video`.
         hd: As for `swap_video`.
 
@@ -106,12 +107,13 @@ class _NamedFaces:
         self._landmarks = [landmarks for landmarks, _ in pairs]
         self._sources = [read_source(face) for _, face in pairs]
         self._tracks: dict[int, int] = {}
+        self._met: set[int] = set()
         self._samples = samples
 
     @property
     def is_complete(self) -> bool:
         """Whether each of the landmarks has met a face."""
-        return len(set(self._tracks.values())) == len(self._sources)
+        return len(self._met) == len(self._sources)
 
     def restart(self, samples: Samples) -> None:
         """Keep what has been learnt for reading the clip again: the tracks will have the same numbers."""
@@ -123,7 +125,9 @@ class _NamedFaces:
             for number, landmarks in enumerate(self._landmarks):
                 index = nearest_face(faces, landmarks)
                 if index is not None:
-                    self._tracks.setdefault(tracked[index].track, number)
+                    self._met.add(number)
+                    track = tracked[index].track
+                    self._tracks[track] = max(number, self._tracks.get(track, 0))
         return [(item.face, self._sources[self._tracks[item.track]]) for item in tracked if item.track in self._tracks]
 
 

@@ -127,6 +127,53 @@ def test_animated_webp_is_a_clip(tmp_path: Path, frames: list[Pixels]) -> None:
         assert clip.duration_s == 0.7
 
 
+def webp_file(width: int, height: int, parts: list[tuple[int, int, int, int, bytes]], flags: int) -> bytes:
+    """An animation put together by hand: left, top, width, height and still of each part."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return name + struct.pack("<I", len(content)) + content + b"\x00" * (len(content) % 2)
+
+    def number(value: int) -> bytes:
+        return struct.pack("<I", value)[:3]
+
+    body = b"WEBP" + chunk(b"VP8X", b"\x12\x00\x00\x00" + number(width - 1) + number(height - 1))
+    body += chunk(b"ANIM", bytes(6))
+    for left, top, wide, high, still in parts:
+        head = number(left // 2) + number(top // 2) + number(wide - 1) + number(high - 1) + number(40)
+        body += chunk(b"ANMF", head + bytes((flags,)) + still[12:])
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def still(colour: tuple[int, int, int, int], size: tuple[int, int]) -> bytes:
+    image = np.full((size[1], size[0], 4), colour, np.uint8)
+    data = cv2.imencode(".webp", image, [cv2.IMWRITE_WEBP_QUALITY, 101])[1].tobytes()
+    return data[:12] + data[data.index(b"VP8L") :]
+
+
+@pytest.mark.parametrize(
+    ("flags", "corner", "middle"),
+    [
+        (0, (0, 0, 200), (100, 0, 100)),  # laid over what is there
+        (2, (0, 0, 200), (227, 127, 127)),  # replacing it; what is transparent is seen on white
+        (1, (255, 255, 255), (227, 127, 127)),  # what was there has been cleared
+    ],
+)
+def test_parts_of_an_animation_are_composed(
+    save: Save, flags: int, corner: tuple[int, int, int], middle: tuple[int, int, int]
+) -> None:
+    red, half_blue = still((0, 0, 200, 255), (16, 16)), still((200, 0, 0, 128), (8, 8))
+    path = save("a.webp", webp_file(16, 16, [(0, 0, 16, 16, red), (4, 4, 8, 8, half_blue)], flags))
+    _, second = pictures(path)
+    assert np.abs(second[1, 1].astype(int) - corner).max() < 8
+    assert np.abs(second[8, 8].astype(int) - middle).max() < 8
+
+
+def test_part_of_another_size_than_stated_is_refused(save: Save) -> None:
+    red = still((0, 0, 200, 255), (16, 16))
+    path = save("a.webp", webp_file(16, 16, [(0, 0, 8, 8, red)], 0))
+    assert code_of(path) == 701
+
+
 def test_still_webp_is_no_clip(save: Save, collins: Pixels) -> None:
     assert code_of(save("a.webp", cv2.imencode(".webp", collins)[1].tobytes())) == 703
 
