@@ -44,6 +44,7 @@ class Pacer:
         self._deadlines: list[tuple[float, int, Watched]] = []
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf  # uvloop's timers round theirs, or have none where it is past
         self._soon: asyncio.Handle | None = None
 
     @property
@@ -173,11 +174,12 @@ class Pacer:
         if self._deadlines:
             at = min(at, self._deadlines[0][0])
         if self._timer is not None:
-            if self._timer.when() == at and not self._timer.cancelled():
+            if self._timer_at == at:
                 return
             self._timer.cancel()
             self._timer = None
         if at < math.inf:
+            self._timer_at = at
             self._timer = asyncio.get_running_loop().call_at(at, self._on_time)
 
     def _on_time(self) -> None:
