@@ -17,7 +17,7 @@ import anyio.abc
 import anyio.to_thread
 from attrs import Factory, define, field
 
-from facewarp_async.server import FaultPlan, InstantRunner, LocalService, Work
+from facewarp_async.server import Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Work
 
 HARNESS = Path(__file__).with_name("harness.py")
 
@@ -79,9 +79,13 @@ class Batch:
         )  # fmt: skip
 
     async def run(
-        self, *options: str, after_s: float | None = None, with_signal: signal.Signals = signal.SIGKILL
+        self,
+        *options: str,
+        after_s: float | None = None,
+        at: anyio.Event | None = None,
+        with_signal: signal.Signals = signal.SIGKILL,
     ) -> tuple[int, list[dict[str, Any]], str, float]:
-        """Run the program, ending it after a time if one is given.
+        """Run the program, ending it so long after it is ready, or at an event, if one of them is given.
 
         Returns:
             Its exit code, what it told of jobs, what it wrote to stderr, and for how long it ran after the signal.
@@ -92,9 +96,9 @@ class Batch:
         async with process, anyio.create_task_group() as group:
             group.start_soon(_read, process.stdout, told, ready)
             group.start_soon(_read, process.stderr, errors, anyio.Event())
-            if after_s is not None:
-                await ready.wait()
-                with anyio.move_on_after(after_s):
+            if after_s is not None or at is not None:
+                await _until(ready if at is None else at, process)
+                with anyio.move_on_after(after_s or 0.0):
                     await process.wait()
                 if process.returncode is None:
                     process.send_signal(with_signal)
@@ -143,6 +147,19 @@ class Batch:
         return result.exists() and result.read_bytes() == (self.folder / "media" / name).read_bytes()
 
 
+async def _until(event: anyio.Event, process: anyio.abc.Process) -> None:
+    """Wait for an event, or for the end of a program that will not bring it about."""
+    async with anyio.create_task_group() as group:
+
+        async def end() -> None:
+            await process.wait()
+            group.cancel_scope.cancel()
+
+        group.start_soon(end)
+        await event.wait()
+        group.cancel_scope.cancel()
+
+
 async def _read(stream: anyio.abc.ByteReceiveStream | None, into: bytearray, ready: anyio.Event) -> None:
     assert stream is not None
     try:
@@ -152,6 +169,21 @@ async def _read(stream: anyio.abc.ByteReceiveStream | None, into: bytearray, rea
                 ready.set()
     finally:
         ready.set()
+
+
+def heard(call: str | frozenset[str], faults: FaultPlan, *, number: int = 1) -> anyio.Event:
+    """Return an event that is set when a service hears a call for the so-manieth time from now."""
+    event, left = anyio.Event(), number
+
+    def hear(_target: str) -> bool:
+        nonlocal left
+        left -= 1
+        if left == 0:
+            event.set()
+        return False
+
+    faults.add(FaultRule(Fault.RESET_BEFORE, call, matching=hear))
+    return event
 
 
 @asynccontextmanager
