@@ -51,40 +51,43 @@ def measure_light(warped: Pixels, base: Pixels, mask: Mask, size: float) -> Ligh
     Returns:
         None where too few pixels are seen to tell.
     """
-    high, wide = mask.hard.shape
     scale = min(1.0, _FIELD_SIZE / size)
-    small_size = (max(8, round(wide * scale)), max(8, round(high * scale)))
-
-    def reduce(image: Pixels) -> Floats:
-        return as_floats(cv2.resize(image, small_size, interpolation=cv2.INTER_AREA))
-
-    def enlarge(field: Floats) -> Floats:
-        return as_floats(cv2.resize(field, (wide, high), interpolation=cv2.INTER_LINEAR))
-
-    new, old = reduce(warped), reduce(base)
-    hard, skin = as_floats(reduce(mask.hard) / 255), as_floats(reduce(mask.skin) / 255)
-    chosen = skin > 0.8
-    if chosen.sum() < _FEW_PIXELS:
-        chosen = hard > 0.8
-    if chosen.sum() < _FEW_PIXELS:
+    sigma = _LIGHT_SIGMA * size * scale
+    new, old, hard, skin = (_reduced(image, scale) for image in (warped, base, mask.hard, mask.skin))
+    hard, skin = as_floats(hard / 255), as_floats(skin / 255)
+    chosen = next((area for area in (skin > 0.8, hard > 0.8) if area.sum() >= _FEW_PIXELS), None)
+    if chosen is None:
         return None
     new_tone, old_tone = as_floats(np.median(new[chosen], axis=0)) + 1, as_floats(np.median(old[chosen], axis=0)) + 1
     weight = hard * np.clip(skin + 0.05, 0, 1) * _plain_skin(new, new_tone) * _plain_skin(old, old_tone)
-    sigma = _LIGHT_SIGMA * size * scale
     gain = _local_gain(new, old, (new_tone, old_tone), as_floats(weight + 1e-4)[..., None], sigma)
-    ceiling = _lit_skin(new, skin, sigma) * gain @ LUMA * _CEILING
-    ceiling = np.where(skin > 0.3, np.minimum(ceiling, _brightest(old[chosen])), _NO_CEILING)
+    ceiling = np.minimum(_lit_skin(new, skin, sigma) * gain @ LUMA * _CEILING, _brightest(old[chosen]))
     tone = as_floats(old_tone / (old_tone @ LUMA))
-    own = _variety(old[chosen], tone)
-    chroma = own / (_variety(as_floats(new * gain)[chosen], tone) + 1e-3)
     return Light(
-        gain=enlarge(gain),
-        ceiling=enlarge(as_floats(ceiling)),
+        gain=_enlarged(gain, mask.hard),
+        ceiling=_enlarged(as_floats(np.where(skin > 0.3, ceiling, _NO_CEILING)), mask.hard),
         luma=float(new_tone @ LUMA),
         tone=tone,
-        # A grey or tinted picture stays one; in any other, lips and cheeks keep some of their own colour.
-        chroma=float(np.clip(chroma, 0.0 if own < _MONOCHROME else _LEAST_CHROMA, 1)),
+        chroma=_kept_chroma(as_floats(new * gain)[chosen], old[chosen], tone),
     )
+
+
+def _reduced(image: Pixels, scale: float) -> Floats:
+    high, wide = image.shape[:2]
+    size = (max(8, round(wide * scale)), max(8, round(high * scale)))
+    return as_floats(cv2.resize(image, size, interpolation=cv2.INTER_AREA))
+
+
+def _enlarged(field: Floats, like: Pixels) -> Floats:
+    return as_floats(cv2.resize(field, like.shape[1::-1], interpolation=cv2.INTER_LINEAR))
+
+
+def _kept_chroma(new: Floats, old: Floats, tone: Floats) -> float:
+    """Say how much of the new skin's differences in colour fits the medium's, pixels of both being (n, 3)."""
+    own = _variety(old, tone)
+    # A grey or tinted picture stays one; in any other, lips and cheeks keep some of their own colour.
+    least = 0.0 if own < _MONOCHROME else _LEAST_CHROMA
+    return float(np.clip(own / (_variety(new, tone) + 1e-3), least, 1))
 
 
 def _brightest(skin: Floats) -> float:

@@ -14,7 +14,8 @@ from attrs import evolve
 from facewarp_async.engine.errors import NO_FACE, TASK_FAILED, EngineError
 from facewarp_async.engine.face import Face, nearest_face
 from facewarp_async.engine.finder import local_finder, pick_single
-from facewarp_async.engine.media import Picture, read_picture, write_picture, write_thumbnail
+from facewarp_async.engine.media import Picture, read_picture
+from facewarp_async.engine.results import write_picture, write_thumbnail
 from facewarp_async.engine.swap import FAST, HD, Quality, Source, swap_face
 from facewarp_async.engine.values import Landmarks, SwappedImage
 

@@ -15,7 +15,8 @@ from facewarp_async.engine.face import Face, nearest_face
 from facewarp_async.engine.files import atomic_path
 from facewarp_async.engine.finder import local_finder, pick_single
 from facewarp_async.engine.images import read_source, typed_failures
-from facewarp_async.engine.media import Picture, write_picture, write_thumbnail
+from facewarp_async.engine.media import Picture
+from facewarp_async.engine.results import write_picture, write_thumbnail
 from facewarp_async.engine.swap import FAST, HD, Source, swap_face
 from facewarp_async.engine.track import MEMORY_S, Tracked, Tracker
 from facewarp_async.engine.values import Landmarks, SwappedVideo, Thumbnail

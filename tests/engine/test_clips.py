@@ -96,6 +96,21 @@ def test_brightness_is_kept_in_every_range(make_clip: MakeClip, frames: list[Pix
         assert abs(np.mean(found) - np.mean(frames)) < 2.5
 
 
+def test_colours_are_not_shifted(make_clip: MakeClip, frames: list[Pixels]) -> None:
+    """FFmpeg's own conversion of RGB darkens by more than a level."""
+    found = pictures(make_clip("a.mov", frames, codec="qtrle", pix_fmt="rgb24"))
+    assert abs(np.mean(found) - np.mean(frames)) < 0.8
+
+
+def test_planes_are_taken_as_the_decoder_gives_them(make_clip: MakeClip, frames: list[Pixels]) -> None:
+    path = make_clip("a.mp4", frames)
+    with av.open(str(path)) as container:
+        expected = [frame.to_ndarray() for frame in container.decode(video=0)]
+    with open_clip(path) as clip:
+        found = [frame.planes().data for frame in read_frames(clip)]
+    assert all((one == other).all() for one, other in zip(found, expected, strict=True))
+
+
 @pytest.mark.parametrize("size", [(97, 65), (96, 65), (97, 64)])
 @pytest.mark.parametrize("pix_fmt", ["yuv444p", "rgb24"])
 def test_odd_sizes_lose_at_most_a_row_and_a_column(
@@ -350,6 +365,12 @@ def test_what_is_no_clip_has_its_code(save: Save, data: bytes, code: int) -> Non
 def test_picture_is_no_clip(collins_path: Path, hopper_path: Path) -> None:
     assert code_of(collins_path) == 703
     assert code_of(hopper_path) == 703
+
+
+@pytest.mark.parametrize("size", [(1, 40), (40, 1), (1, 1)])
+def test_clip_of_one_row_or_column_is_refused(make_clip: MakeClip, size: tuple[int, int]) -> None:
+    path = make_clip("a.gif", [np.zeros((size[1], size[0], 3), np.uint8)], codec="gif", pix_fmt="rgb8")
+    assert code_of(path) == 701
 
 
 def test_sound_alone_is_no_clip(tmp_path: Path) -> None:

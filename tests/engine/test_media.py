@@ -15,7 +15,8 @@ import pytest
 
 from facewarp_async.engine import EngineError, files
 from facewarp_async.engine.arrays import Pixels
-from facewarp_async.engine.media import MAX_PICTURE_PIXELS, read_picture, reduce_picture, write_picture
+from facewarp_async.engine.media import MAX_PICTURE_PIXELS, read_picture
+from facewarp_async.engine.results import reduce_picture, write_picture
 
 if TYPE_CHECKING:
     from .conftest import Save, SavePicture

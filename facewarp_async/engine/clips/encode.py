@@ -15,7 +15,7 @@ import av.error
 from facewarp_async.engine.clips.base import Clip, Frame, SoundPacket
 from facewarp_async.engine.clips.planes import Planes
 from facewarp_async.engine.errors import TASK_FAILED, UNREADABLE_FILE, EngineError
-from facewarp_async.engine.media import SYNTHETIC
+from facewarp_async.engine.results import SYNTHETIC
 
 # What players expect to find in MP4; anything else becomes AAC.
 _COPIED_SOUND = frozenset({"aac", "mp3", "ac3", "eac3", "alac", "opus", "flac"})
