@@ -452,3 +452,17 @@ def test_samples_are_spread_over_the_clip(make_clip: MakeClip, moving: Moving, c
         samples = Samples(clip)
         due = [round(frame.time_s * 25) for frame in read_frames(clip) if samples.is_due(frame)]
     assert due == [0, 5, 10, 15, 20, 25, 30, 35, 40]
+
+
+def test_second_frame_at_one_time_is_dropped(make_clip: MakeClip, frames: list[Pixels], folder: Path) -> None:
+    """The muxer could not tell them apart, and would refuse the whole clip."""
+    original, path = make_clip("a.webm", frames[:6], codec="libvpx"), folder / "double.webm"
+    with av.open(str(original)) as source, av.open(str(path), "w") as target:
+        stream = target.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(video=0):
+            if packet.dts is not None and packet.pts is not None:
+                packet.pts = packet.dts = 40 if packet.pts == 80 else packet.pts
+                packet.stream = stream
+                target.mux(packet)
+    copy(path, folder / "copy.mp4")
+    assert times(folder / "copy.mp4") == [Fraction(number, 25) for number in (0, 1, 3, 4, 5)]
