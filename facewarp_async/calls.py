@@ -241,6 +241,7 @@ class ServiceCalls:
             is_video = kind is not None and kind.is_video
             timeout_s = self._timeouts.video_task_s if is_video else self._timeouts.image_task_s
         pacer = self._connection.api.pacer
+        await self._connection.recall()
         deadline = anyio.current_time() + timeout_s
         empty = 0
         with pacer.watching(kind, is_fresh=created_now, deadline=deadline) as watched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
@@ -34,6 +35,7 @@ from facewarp_async.models import (
 )
 from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
+from facewarp_async.session.learnt import LearntFile, learnt_path
 from facewarp_async.swaps import JobRun, Resources, run_job
 
 Source = str | Path | Asset
@@ -43,12 +45,16 @@ Source = str | Path | Asset
 PollChoice = Literal["learnt", "fixed"] | PollPolicy
 
 
-def _poll_policy(choice: PollChoice, provider: Provider) -> PollPolicy:
+def _polling(
+    choice: PollChoice, provider: Provider, cache_dir: str | Path | bool
+) -> tuple[PollPolicy, LearntFile | None]:
     if choice == "learnt":
-        return LearntPolling.for_provider(provider)
+        policy = LearntPolling.for_provider(provider)
+        path = learnt_path(provider, cache_dir, os.environ)
+        return policy, None if path is None else LearntFile(path, provider.base_url, policy)
     if choice == "fixed":
-        return FixedPolling(image_s=provider.typical_image_s, video_s=provider.typical_video_s)
-    return choice
+        return FixedPolling(image_s=provider.typical_image_s, video_s=provider.typical_video_s), None
+    return choice, None
 
 
 class FaceSwapClient(ServiceCalls):
@@ -66,6 +72,9 @@ class FaceSwapClient(ServiceCalls):
         retry: How often and when calls and transfers are repeated.
         poll_policy: When tasks are looked at: ``"learnt"`` from how long tasks take, ``"fixed"`` after delays that only
             grow, or a policy of your own.
+        cache_dir: Where the learnt policy keeps how long this service's tasks take, for the next run: a folder, or
+            ``False`` for nowhere. ``True``: in the folder that ``FACEWARP_CACHE_DIR`` names, nowhere if that is empty,
+            and in the user's cache directory if it is not set. Nothing is kept of a service on this machine.
     """
 
     def __init__(
@@ -77,9 +86,11 @@ class FaceSwapClient(ServiceCalls):
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
         poll_policy: PollChoice = "learnt",
+        cache_dir: str | Path | bool = True,
     ) -> None:
         self.provider = provider
         timeouts = timeouts or Timeouts()
+        polling, learnt = _polling(poll_policy, provider, cache_dir)
         super().__init__(
             Connection(
                 provider,
@@ -87,7 +98,8 @@ class FaceSwapClient(ServiceCalls):
                 http=http,
                 timeouts=timeouts,
                 retry=retry or RetryPolicy(),
-                polling=_poll_policy(poll_policy, provider),
+                polling=polling,
+                learnt=learnt,
             ),
             provider=provider,
             timeouts=timeouts,
@@ -102,6 +114,7 @@ class FaceSwapClient(ServiceCalls):
         timeouts: Timeouts | None = None,
         retry: RetryPolicy | None = None,
         poll_policy: PollChoice = "learnt",
+        cache_dir: str | Path | bool = True,
     ) -> Self:
         """Make a client from environment variables; the other arguments are those of the class.
 
@@ -118,6 +131,7 @@ class FaceSwapClient(ServiceCalls):
             timeouts=timeouts,
             retry=retry,
             poll_policy=poll_policy,
+            cache_dir=cache_dir,
         )
 
     async def __aenter__(self) -> Self:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from typing import Protocol
 
@@ -25,6 +26,7 @@ class Watch:
         looked_at: When it was last looked at, or created.
         looks: How often it was looked at.
         is_fresh: Whether it was created just now; of others nothing can be learnt, and they are looked at at once.
+        has_queued: Whether it was believed to queue for a while.
     """
 
     kind: TaskKind | None
@@ -32,6 +34,7 @@ class Watch:
     looked_at: float
     looks: int = 0
     is_fresh: bool = True
+    has_queued: bool = False
 
 
 class PollPolicy(Protocol):
@@ -104,6 +107,9 @@ _LONGEST_GAP_S = 60.0
 _LONGEST_WAIT = 0.6
 _SHORTEST_S, _LONGEST_S = 0.02, 6 * 3600.0
 
+_ENOUGH_LOOKS = 20
+_MOST_QUEUED = 0.1
+
 
 class LearntPolling:
     """Learns for each kind of task when a look probably finds it done.
@@ -120,8 +126,8 @@ class LearntPolling:
     def __init__(self, starts: Mapping[TaskKind, Delays], *, window: int = 16) -> None:
         self._delays = {kind: Delays(start.first_s, start.again_s) for kind, start in starts.items()}
         self._window = window
-        self.samples = 0
-        """How many looks have taught something."""
+        self._looks: Counter[TaskKind] = Counter()
+        self._queued: Counter[TaskKind] = Counter()
 
     @classmethod
     def for_provider(cls, provider: Provider) -> LearntPolling:
@@ -137,13 +143,31 @@ class LearntPolling:
         """How many of the oldest tasks are taken to be worked on."""
         return self._window
 
+    @property
+    def samples(self) -> int:
+        """How many looks were learnt from."""
+        return self._looks.total()
+
+    def settled(self) -> dict[TaskKind, Delays]:
+        """Return what is worth keeping for another run, by kind.
+
+        That is what many looks have taught while no tasks queued: else the delays are those of a long batch, in which
+        tasks wait for each other, and would let the first tasks of the next one lie.
+        """
+        return {
+            kind: Delays(self._delays[kind].first_s, self._delays[kind].again_s)
+            for kind, looks in self._looks.items()
+            if looks >= _ENOUGH_LOOKS and self._queued[kind] <= _MOST_QUEUED * looks
+        }
+
     def delays(self, kind: TaskKind | None) -> Delays:
         """Return what was learnt of a kind."""
         return self._delays[kind or TaskKind.IMAGE_SWAP]
 
     def adopt(self, kind: TaskKind, delays: Delays) -> None:
         """Begin from what was learnt elsewhere."""
-        self._delays[kind] = Delays(_bounded(delays.first_s), _bounded(delays.again_s))
+        first_s = _bounded(delays.first_s)
+        self._delays[kind] = Delays(first_s, min(_bounded(delays.again_s), first_s))
 
     def plan(self, watch: Watch, /) -> tuple[float, float]:
         """Return from when on a look may be worth a call, and when it is overdue."""
@@ -166,7 +190,9 @@ class LearntPolling:
         if not watch.is_fresh or watch.began_at is None:
             return
         delays = self.delays(watch.kind)
-        self.samples += 1
+        kind = watch.kind or TaskKind.IMAGE_SWAP
+        self._looks[kind] += 1
+        self._queued[kind] += watch.has_queued
         if not watch.looks:
             waited_s = asked_at - watch.began_at
             if not done:

@@ -98,6 +98,7 @@ class WatchBook:
             watched = self._queue.popleft()
             if watched in self._live:
                 watched.began_at = max(now, watched.looked_at)
+                watched.has_queued = watched.version > 0
                 self._begun += 1
                 if not watched.is_away:
                     self._plan(watched)
