@@ -123,7 +123,7 @@ async def digest(path: Path) -> bytes:
         MissingFileError: It cannot be read.
     """
     try:
-        return await anyio.to_thread.run_sync(digest_now, path)
+        return await anyio.to_thread.run_sync(digest_now, path, abandon_on_cancel=True)  # it only reads
     except OSError as error:
         raise MissingFileError(f"{path}: cannot be read: {error.strerror}") from error
 

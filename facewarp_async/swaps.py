@@ -12,7 +12,14 @@ from attrs import Factory, define, frozen
 
 from facewarp_async.calls import ServiceCalls
 from facewarp_async.checking import CheckedJob, File, check_job, name_of
-from facewarp_async.errors import BatchStoppedError, FaceWarpError, NoFaceError, Stage, UploadRejectedError
+from facewarp_async.errors import (
+    BatchStoppedError,
+    CreditsExhaustedError,
+    FaceWarpError,
+    NoFaceError,
+    Stage,
+    UploadRejectedError,
+)
 from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiFaceSwap, Result, TaskKind
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.wire.requests import ApiRequest, build_detection_request, build_swap_request
@@ -237,6 +244,8 @@ class _JobTasks:
         finally:
             self._run.sending = False
         await self._created(kind, task_id)
+        if self._run.stopped is not None and not isinstance(self._run.stopped, CreditsExhaustedError):
+            raise BatchStoppedError(f"the batch was stopped: {self._run.stopped.message}")  # waiting would be in vain
         return task_id
 
     async def _let_arrive(self, create: asyncio.Future[int]) -> int | None:

@@ -17,11 +17,13 @@ class StageBegun:
         index: The job's place among the jobs, from 0.
         job: The job.
         stage: The stage.
+        task_id: The last task that was created for the job, which is what was paid for.
     """
 
     index: int
     job: Job
     stage: Stage
+    task_id: int | None = None
 
 
 @frozen(kw_only=True)

@@ -52,7 +52,10 @@ class Failed:
 
 @frozen(kw_only=True)
 class Skipped:
-    """The job was not done, nothing was paid for it, and it can be run again as it is.
+    """The job was not begun, or ended before its task was created, because the batch was stopped.
+
+    Nothing was paid for it in this run. What the journal knows of it from an earlier one is kept, but was not looked
+    at.
 
     Attributes:
         job: The job.

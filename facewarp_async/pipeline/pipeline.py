@@ -180,7 +180,8 @@ class SwapPipeline:
 
     async def _outcome(self, seen: Counter[bytes], index: int, job: Job) -> Outcome:
         name = self._names.claim(job)
-        run = JobRun(job, on_stage=lambda stage: self._tell(StageBegun(index=index, job=job, stage=stage)))
+        run = JobRun(job)
+        run.on_stage = lambda stage: self._tell(StageBegun(index=index, job=job, stage=stage, task_id=run.task_id))
         outcome = await self._run(run, name, seen)
         self._tell(JobEnded(index=index, outcome=outcome))
         return outcome
