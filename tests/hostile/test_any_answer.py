@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Timeouts
 from facewarp_async.errors import FaceWarpError
-from facewarp_async.models import Asset, ImageResult, TaskKind
+from facewarp_async.models import Asset, FaceDetection, ImageResult, TaskKind
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.wire.answers import Answer, parse_task
 
@@ -167,3 +167,12 @@ def test_any_document_of_a_task_is_read_or_refused(kind: TaskKind | None, docume
             parse_task(Answer(status=200, body=body), task_id=7, kind=kind)
         except FaceWarpError as error:
             _check_error(error, acted=False)
+
+
+def test_points_of_a_face_with_unusual_names_are_read() -> None:
+    points = {"9" * 5000: {"x": 1, "y": 2}, "\u0661": {"x": 3, "y": 4}, "1": {"x": 5, "y": 6}}
+    face = {"kps": points, "avatar_part_key": "k", "avatar_part_url": "u"}
+    document = {"code": 200, "data": {"status": 0, "additional_data": [face]}}
+    result = parse_task(Answer(status=200, body=encode(document)), task_id=7).result
+    assert isinstance(result, FaceDetection)
+    assert {(point.x, point.y) for point in result.faces[0].kps} == {(1, 2), (3, 4), (5, 6)}
