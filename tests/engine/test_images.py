@@ -103,6 +103,7 @@ def test_no_face_says_in_which_file(save_picture: SavePicture, collins_path: Pat
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_several_comparable_faces_are_refused(group_path: Path, collins_path: Path, folder: Path) -> None:
     for media, face, where in ((group_path, collins_path, "medium"), (collins_path, group_path, "picture of the face")):
         with pytest.raises(EngineError, match=f"4 faces in the {where}") as caught:
@@ -219,6 +220,7 @@ def test_keypoints_lie_on_the_features_of_the_crop(group_path: Path, group: Pixe
         assert (group[y : y + crop.height, x : x + crop.width] == image).all()
 
 
+@pytest.mark.slow
 def test_crop_serves_as_the_picture_of_a_face(group_path: Path, collins_path: Path, folder: Path) -> None:
     for crop in engine.find_faces(group_path, folder):
         engine.swap_image(collins_path, crop.path, folder / f"with-{crop.path.stem}")
@@ -235,6 +237,7 @@ def test_find_faces_refuses_what_is_no_picture(save: Save, folder: Path) -> None
     assert caught.value.code == 703
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("hd", [False, True])
 def test_only_the_named_faces_change(
     group_path: Path, group: Pixels, collins_path: Path, hopper_path: Path, folder: Path, hd: bool
@@ -253,6 +256,7 @@ def test_only_the_named_faces_change(
     assert not changed.any()
 
 
+@pytest.mark.slow
 def test_each_face_gets_the_one_it_is_paired_with(
     group_path: Path,
     hopper_path: Path,

@@ -256,6 +256,7 @@ def test_detail_is_matched_to_the_medium(hopper: Pixels) -> None:
     assert detail(softened) < 0.8 * detail(hopper)
 
 
+@pytest.mark.slow
 def test_large_face_is_computed_reduced_when_fast(hopper: Pixels, hopper_face: Face, collins_source: Source) -> None:
     large = as_pixels(cv2.resize(hopper, None, fx=3, fy=3, interpolation=cv2.INTER_CUBIC))
     face = Face(mesh=as_floats((hopper_face.mesh + as_floats([0.5, 0.5, 0])) * 3 - as_floats([0.5, 0.5, 0])))

@@ -58,6 +58,7 @@ def test_face_keeps_its_number_while_it_moves(moving: Moving, hopper: Pixels) ->
     assert [[item.track for item in items] for items in tracked] == [[0]] * 30
 
 
+@pytest.mark.slow
 def test_mesh_stays_on_a_moving_face(moving: Moving, hopper: Pixels, sway_map: SwayMap, hopper_face: Face) -> None:
     frames = moving(hopper, frames=30, size=SIZE)
     for number, items in enumerate(follow(frames)):
@@ -67,6 +68,7 @@ def test_mesh_stays_on_a_moving_face(moving: Moving, hopper: Pixels, sway_map: S
         assert error < 0.12 * items[0].face.eye_distance
 
 
+@pytest.mark.slow
 def test_quick_face_is_not_left_behind(collins: Pixels) -> None:
     """It moves by nearly the distance of its eyes from one frame to the next."""
     frames = []

@@ -108,6 +108,7 @@ def test_result_names_its_files_and_sizes(clip_path: Path, collins_path: Path, f
         assert [stream.type for stream in container.streams] == ["video", "audio"]
 
 
+@pytest.mark.slow
 def test_cover_is_the_first_changed_frame(
     make_clip: MakeClip, moving: Moving, hopper: Pixels, collins_path: Path, folder: Path
 ) -> None:
@@ -120,6 +121,7 @@ def test_cover_is_the_first_changed_frame(
     assert len(pictures(result.path)) == 6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "codec", "pix_fmt"),
     [("a.webm", "libvpx", "yuv420p"), ("a.mov", "prores_ks", "yuv422p10le"), ("a.gif", "gif", "rgb8")],
@@ -258,6 +260,7 @@ def test_face_named_late_is_changed_from_its_first_frame_on(
         assert changed_share(image, original, face) > 0.1
 
 
+@pytest.mark.slow
 def test_face_that_is_named_twice_is_changed_once(
     make_clip: MakeClip, moving: Moving, hopper: Pixels, collins_path: Path, hopper_path: Path, folder: Path
 ) -> None:
@@ -289,6 +292,7 @@ def test_faces_of_a_clip_are_listed_once_a_place(make_clip: MakeClip, pair_frame
         assert len(local_finder().find(read(crop.path))) == 1
 
 
+@pytest.mark.slow
 def test_faces_that_come_late_are_listed_too(make_clip: MakeClip, pair_frames: list[Pixels], folder: Path) -> None:
     blank = np.full_like(pair_frames[0], 128)
     assert len(engine.find_faces(make_clip("a.mp4", [blank] * 8 + [pair_frames[0]] * 8), folder)) == 2
