@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import pytest
 from attrs import evolve
 
 from facewarp_async.client import FaceSwapClient
-from facewarp_async.config import Timeouts
+from facewarp_async.config import ApiKey, Provider, Timeouts
+from facewarp_async.models import Asset
 from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
@@ -126,3 +129,22 @@ async def test_a_look_that_tries_a_closed_gate_can_have_its_token_renewed(
         task_id = await client.create_image_swap(media, face)
         service.faults.add(FaultRule(Fault.RATE_LIMITED, TASK_PATH, nth=range(1, 5)))
         await client.wait_for_task(task_id)
+
+
+async def test_a_call_that_is_repeated_goes_before_all_others(
+    start_peer: Callable[..., AbstractAsyncContextManager[Any]], make_client: MakeClient
+) -> None:
+    async def answer(_request: Any, _writer: asyncio.StreamWriter) -> bytes:
+        if len(peer.received) == 1:
+            return bytes(peer.envelope(code=802, status="429 Too Many Requests"))
+        return bytes(peer.envelope({"upload_url": "http://x", "key": "k", "task_id": 1}))
+
+    async with start_peer(answer) as peer:
+        provider = Provider("peer", peer.url, requests_per_second=50)
+        async with make_client(provider, ApiKey("the-api-key")) as client, anyio.create_task_group() as group:
+            group.start_soon(client.request_upload, "a.png")
+            await anyio.wait_all_tasks_blocked()
+            for _ in range(3):
+                group.start_soon(client.create_face_detection, Asset("m"))
+        targets = [request.target for request in peer.received]
+    assert targets == [UPLOAD_URL_PATH] * 2 + ["/v1/task/get-face"] * 3
