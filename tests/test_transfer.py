@@ -38,7 +38,8 @@ from facewarp_async.files import MediaFile, inspect_now
 from facewarp_async.models import ImageResult
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import GET, PUT, Fault, FaultRule, InstantRunner, LocalService
-from facewarp_async.transfer import CHUNK_BYTES, Transfers
+from facewarp_async.transfer import Transfers
+from facewarp_async.transfer.reading import CHUNK_BYTES
 from facewarp_async.wire.requests import ACCESS_URL_PATH, UPLOAD_URL_PATH
 
 pytestmark = pytest.mark.anyio
@@ -201,7 +202,8 @@ async def test_a_large_file_is_streamed(
         group.cancel_scope.cancel()
     assert peer.received[0].headers["content-length"] == str(size)
     steps = [later - earlier for earlier, later in itertools.pairwise([0, *told])]
-    assert (told[-1], max(steps)) == (size, CHUNK_BYTES)
+    assert told[-1] == size
+    assert max(steps) <= CHUNK_BYTES
     assert max(resident) - resident[0] < 32 * MB
 
 

@@ -1,0 +1,145 @@
+"""A download's ``.part`` file."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import aiohttp
+import anyio
+
+from facewarp_async.errors import DiskFullError, IncompleteTransferError, OutputError, StorageError
+from facewarp_async.transfer.progress import ProgressCallback, tell
+from facewarp_async.transfer.threads import FileThreads
+from facewarp_async.transfer.writing import PartWriter
+
+MAX_RESULT_BYTES = 16 * 1024**3
+"""The longest result that is fetched: an endless one must not fill the disk."""
+
+LEAST_BYTES = 1024
+"""A download that brings fewer bytes than this within the time for a stall, or by an attempt, does not move."""
+
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,18})-[0-9]{1,18}/([0-9]{1,18})")
+_NOT_ENCODED = {"", "identity", "aws-chunked"}
+"""Values of ``Content-Encoding`` that leave the bytes as they are; S3 repeats the last one from an upload."""
+
+
+class Partial:
+    """The file and how far it is.
+
+    Args:
+        target: Where the whole file will go.
+        threads: Write the file.
+        on_progress: Told of the bytes received.
+    """
+
+    def __init__(self, target: Path, threads: FileThreads, on_progress: ProgressCallback | None) -> None:
+        self.target = target
+        self.path = target.with_name(target.name + ".part")
+        self.length = 0
+        self._etag: str | None = None
+        self._threads = threads
+        self._on_progress = on_progress
+
+    def headers(self) -> dict[str, str]:
+        """Ask for the rest, where there is a beginning that can be told to belong to it."""
+        headers = {"Accept-Encoding": "identity"}
+        if self.length and self._etag:
+            headers |= {"Range": f"bytes={self.length}-", "If-Range": self._etag}
+        return headers
+
+    def restart(self) -> None:
+        """Forget the beginning."""
+        self.length, self._etag = 0, None
+
+    async def receive(self, response: aiohttp.ClientResponse, *, stall_s: float) -> None:
+        """Append an answer's body, and check that it is whole. Then it is on the disk too."""
+        total = self._begin(response)
+        pace = _Pace(stall_s)
+        writer = PartWriter(self.path, self.length, self._threads)
+        is_whole = False
+        with writing(self.target):
+            await writer.open(total)
+        try:
+            async for chunk in response.content.iter_any():
+                self._check_bound(writer.received + len(chunk))
+                with writing(self.target):
+                    has_written = await writer.put(chunk)
+                if has_written:
+                    tell(self._on_progress, writer.received, total or 0)
+                if not pace.holds(len(chunk)):
+                    raise IncompleteTransferError(f"{self.target}: hardly a byte arrived for {stall_s:g} s")
+            is_whole = total is None or writer.received == total
+        finally:
+            with writing(self.target), anyio.CancelScope(shield=True):
+                try:
+                    await writer.close(sync=is_whole)
+                finally:
+                    self.length = writer.written
+        tell(self._on_progress, self.length, total or 0)
+        if not is_whole:
+            raise IncompleteTransferError(f"{self.target}: {self.length} of {total} bytes arrived")
+
+    def _begin(self, response: aiohttp.ClientResponse) -> int | None:
+        """Return the length that the whole will have, ``None`` where the end is marked instead."""
+        encoding = response.headers.get("Content-Encoding", "").strip().lower()
+        if encoding not in _NOT_ENCODED:
+            raise StorageError(f"{self.target}: the storage sent it encoded, which it was asked not to do")
+        etag = response.headers.get("ETag", "")
+        if response.status == 206 or "Content-Range" in response.headers:  # not every storage says 206 to a part
+            span = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            # Not every storage heeds If-Range: the rest has to be of the same file as the beginning.
+            if span and int(span[1]) == self.length and etag in {"", self._etag}:
+                return self._check_bound(int(span[2]))
+            self.restart()
+            raise IncompleteTransferError("the storage sent another part than was asked for")
+        self.restart()
+        self._etag = etag if etag and not etag.startswith("W/") else None
+        total = response.content_length
+        if total is None and "chunked" not in response.headers.get("Transfer-Encoding", "").lower():
+            raise IncompleteTransferError(f"{self.target}: the storage does not say how long it is")
+        return None if total is None else self._check_bound(total)
+
+    def _check_bound(self, length: int) -> int:
+        if length > MAX_RESULT_BYTES:
+            raise StorageError(f"{self.target}: is longer than {MAX_RESULT_BYTES} bytes")
+        return length
+
+
+class _Pace:
+    """Tells a body that moves from one that trickles, so that no time-out between two bytes ever ends it."""
+
+    def __init__(self, stall_s: float) -> None:
+        self._stall_s = stall_s
+        self._since = time.monotonic()
+        self._count = 0
+
+    def holds(self, count: int) -> bool:
+        """Count bytes that arrived, and tell whether they are enough for the time."""
+        now = time.monotonic()
+        self._count += count
+        if self._count >= LEAST_BYTES:
+            self._since, self._count = now, 0
+        return now - self._since <= self._stall_s
+
+
+@contextlib.contextmanager
+def writing(target: Path) -> Iterator[None]:
+    """Turn the system's errors into those of a target that cannot be written."""
+    try:
+        yield
+    except OSError as error:
+        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
+        cls = DiskFullError if full else OutputError
+        raise cls(f"{target}: cannot be written: {error.strerror or error}") from error
+
+
+def discard(part: Path) -> None:
+    """Remove a file that may not be there; it looks at the disk."""
+    with contextlib.suppress(OSError):  # the failure that led here is the one to tell
+        os.unlink(part)  # noqa: PTH108 - as it is

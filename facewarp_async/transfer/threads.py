@@ -1,0 +1,52 @@
+"""The threads that wait for the disk in the loop's place."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import anyio
+
+T = TypeVar("T")
+
+MOST_THREADS = 16
+
+
+class FileThreads:
+    """Threads of a client's own: the loop's default ones are few, and names of hosts are looked up in them."""
+
+    def __init__(self) -> None:
+        self.executor: ThreadPoolExecutor | None = ThreadPoolExecutor(MOST_THREADS, "facewarp-files")
+        """``None`` once closed: what is still to be cleaned up then goes to the loop's own threads."""
+
+    def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
+        """Begin work in a thread. Whoever gave it buffers or files awaits it by `finish`."""
+        return asyncio.get_running_loop().run_in_executor(self.executor, work)
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """Do work in a thread; if cancelled, first wait until the thread is done with it."""
+        return await finish(self.start(work))
+
+    def close(self) -> None:
+        """Let the threads end when they are done. May be called twice."""
+        if self.executor is not None:
+            self.executor.shutdown(wait=False)
+            self.executor = None
+
+
+async def finish(work: Awaitable[T]) -> T:
+    """Await work that a thread does; if cancelled, first wait until the thread is done with its buffers and files."""
+    future = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        with anyio.CancelScope(shield=True):
+            while not future.done():
+                with contextlib.suppress(asyncio.CancelledError):
+                    await asyncio.wait([future])
+        if not future.cancelled():
+            future.exception()  # nobody else will look at it
+        raise
