@@ -12,6 +12,7 @@ from facewarp_async.errors import ConfigurationError
 from facewarp_async.policy.polling import PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.session import ApiSession
+from facewarp_async.session.learnt import LearntFile
 from facewarp_async.transfer import READ_BUFFER_BYTES, Transfers
 
 
@@ -26,6 +27,7 @@ class Connection:
         timeouts: How long to wait.
         retry: How often to repeat.
         polling: When tasks are looked at.
+        learnt: Where what the policy learns is kept; ``None``: nowhere.
     """
 
     def __init__(
@@ -37,6 +39,7 @@ class Connection:
         timeouts: Timeouts,
         retry: RetryPolicy,
         polling: PollPolicy,
+        learnt: LearntFile | None = None,
     ) -> None:
         self._provider = provider
         self._credentials = credentials
@@ -44,6 +47,7 @@ class Connection:
         self._timeouts = timeouts
         self._retry = retry
         self._polling = polling
+        self._learnt = learnt
         self._own: list[aiohttp.ClientSession] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._api: ApiSession | None = None
@@ -112,11 +116,18 @@ class Connection:
         )
         self._loop = loop
 
+    async def recall(self) -> None:
+        """Have the policy know what earlier runs have learnt. Only the first call does anything."""
+        if self._learnt is not None:
+            await self._learnt.recall()
+
     async def close(self) -> None:
-        """Close what was opened here. May be called twice, and on a client that was never used."""
+        """Close what was opened here, and keep what was learnt. May be called twice, and on a client never used."""
         self._closed = True
         with anyio.CancelScope(shield=True):  # a cancelled user leaves no session open either
             while self._own:
                 await self._own.pop().close()
+            if self._learnt is not None:
+                await self._learnt.keep()
         if self._transfers is not None:
             self._transfers.close()
