@@ -60,6 +60,7 @@ class Scenario:
     timeouts: dict[str, float] = Factory(dict)
     tls: bool = False
     slow: bool = False
+    attempts: int = ATTEMPTS
 
 
 SCENARIOS: dict[tuple[str, str], Scenario] = {}
@@ -91,12 +92,13 @@ def plays(
     *,
     timeouts: dict[str, float] | None = None,
     slow: bool = False,
+    attempts: int = ATTEMPTS,
     **options: Any,
 ) -> Callable[[Answering], Answering]:
     """Register what a coroutine plays at some calls."""
 
     def register(fault: Answering) -> Answering:
-        add(name, calls, Scenario(fault, options=options, timeouts=timeouts or {}, slow=slow))
+        add(name, calls, Scenario(fault, options=options, timeouts=timeouts or {}, slow=slow, attempts=attempts))
         return fault
 
     return register
@@ -383,11 +385,11 @@ async def _endless_body(service: Any, _asked: Any, writer: Any) -> None:
 async def _cut_once(service: Any, asked: Any, writer: Any) -> None:
     writer.write(service.answer(asked)[:-300])
     await writer.drain()
-    await anyio.sleep(0.02)  # what the client has not read when it learns of the end is lost
+    await anyio.sleep(0.05)  # what the client has not read when it learns of the end is lost
     writer.close()
 
 
-@plays("changed-between-cuts", ("get",), times=2)
+@plays("changed-between-cuts", ("get",), times=2, attempts=3)
 async def _changed_between_cuts(service: Any, asked: Any, writer: Any) -> bytes | None:
     answer = service.answer(asked)
     if asked.header("Range"):
@@ -434,7 +436,7 @@ async def test_a_fault_ends_as_the_page_says(
     scenario = SCENARIOS[row.call, row.fault]
     if row.fault == "endless-body":
         _lower_the_bound(monkeypatch)
-    retry = RetryPolicy(attempts=ATTEMPTS, first_s=0.001, longest_s=0.002)
+    retry = RetryPolicy(attempts=scenario.attempts, first_s=0.001, longest_s=0.002)
 
     async def check(way: Callable[[FaceSwapClient, Path, Path], Awaitable[FaceWarpError | None]]) -> None:
         media = make_file(f"{way.__name__}/media.png", size=8_000_000 if row.fault == "slow-reader" else 1000)
