@@ -97,7 +97,7 @@ class Delays:
     again_s: float
 
 
-_AIM = 0.65
+_AIM = 0.7
 """The share of looks that should find the task done: fewer calls cost lateness, more save little of it."""
 
 _STEP = 0.15
@@ -114,7 +114,7 @@ _MOST_QUEUED = 0.1
 class LearntPolling:
     """Learns for each kind of task when a look probably finds it done.
 
-    Two numbers a kind are moved after every look so that two in three succeed: the delay to the first look, counted
+    Two numbers a kind are moved after every look so that seven in ten succeed: the delay to the first look, counted
     from when the task probably began to be worked on, and the delay between looks. Successes that came late teach
     nothing.
 

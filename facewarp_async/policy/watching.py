@@ -13,7 +13,6 @@ from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import PollPolicy, Watch
 
 _GALLOP_AFTER = 5
-_BEFORE_NOTICED_S = 0.2
 _END_TASKS = 3
 _MOVED_AT_ONCE = 256
 """How many tasks one look may find due: when thousands are, the next look goes on where it ended."""
@@ -32,6 +31,8 @@ class Watched(Watch):
     deadline: float = math.inf
     is_away: bool = False
     """Whether it is being looked at, or was struck off."""
+    is_probed: bool = False
+    """Whether it was looked at while it was believed to queue. Such a look counts for nothing if it was too early."""
 
 
 Entry = tuple[float, int, int, Watched]
@@ -89,7 +90,7 @@ class WatchBook:
             self._galloping = None
         if watched.began_at is not None:
             self._begun -= 1
-        self._advance(now - _BEFORE_NOTICED_S)
+        self._advance(now)
 
     def _advance(self, now: float) -> None:
         """Take the oldest queueing tasks to be worked on, as many as the window has places for."""
@@ -173,7 +174,7 @@ class WatchBook:
             return self._planned[0][3] if self._planned else None
         if self._misses >= _GALLOP_AFTER and self._queue:
             youngest = self._queue[-1]
-            return youngest if youngest in self._live and not youngest.is_away else None
+            return None if youngest.is_away or youngest.is_probed else youngest
         return None
 
     @staticmethod
@@ -196,18 +197,23 @@ class WatchBook:
         """Note what a look has found."""
         if self._galloping is watched:
             self._galloping = None
-        if not done:
-            self._hits, self._misses = 0, self._misses + 1
-        else:
-            self._misses = 0
-            if asked_at < watched.late:
-                self._hits += 1
-        self._policy.learn(watched, asked_at, done)
-        watched.looks += 1
+        is_early_probe = watched.began_at is None and not done
+        if not is_early_probe:
+            self._count(done, in_time=asked_at < watched.late)
+            self._policy.learn(watched, asked_at, done)
+            watched.looks += 1
+        watched.is_probed = is_early_probe
         watched.looked_at = asked_at
         if not done and watched in self._live:
             watched.is_away = False
             self._plan(watched)
+
+    def _count(self, done: bool, *, in_time: bool) -> None:
+        if not done:
+            self._hits, self._misses = 0, self._misses + 1
+        else:
+            self._misses = 0
+            self._hits += in_time
 
     def missed(self, watched: Watched, now: float) -> None:
         """Note that a look brought no answer: it is tried again as if it had just been planned."""

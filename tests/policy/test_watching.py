@@ -48,7 +48,7 @@ def test_tasks_beyond_the_window_wait_until_an_older_one_has_ended() -> None:
     assert book.pick(6, only_overdue=False) is older
     book.looked(older, 6, done=True)
     book.remove(older, 6)
-    assert younger.began_at == 5.8
+    assert younger.began_at == 6
     assert 11 < younger.early == book.next_at(at_end=False)
 
 
@@ -58,7 +58,7 @@ def test_the_window_holds_tasks_of_all_kinds_in_the_order_of_their_creation() ->
     third = book.add(IMAGE, 0, is_fresh=True)
     assert [one.began_at for one in (first, video, third)] == [0, 0, None]
     book.remove(first, 7)
-    assert third.began_at == 6.8
+    assert third.began_at == 7
 
 
 def test_after_many_hits_the_next_task_is_looked_at_half_way_to_its_date_one_at_a_time() -> None:
@@ -87,6 +87,24 @@ def test_after_many_misses_the_youngest_queueing_task_is_looked_at() -> None:
         assert book.pick(now, only_overdue=False) is oldest
         book.looked(oldest, now, done=False)
     assert book.pick(now, only_overdue=False) is youngest
+
+
+def test_a_queueing_task_is_looked_at_ahead_once_and_that_counts_for_nothing() -> None:
+    policy = learnt(window=1)
+    book = WatchBook(policy)
+    oldest, youngest = book.add(IMAGE, 0, is_fresh=True), book.add(IMAGE, 0, is_fresh=True)
+    for _ in range(5):
+        assert book.pick(oldest.early, only_overdue=False) is oldest
+        book.looked(oldest, oldest.early, done=False)
+    samples, now = policy.samples, oldest.looked_at
+    assert book.pick(now, only_overdue=False) is youngest
+    book.looked(youngest, now, done=False)
+    assert (policy.samples, youngest.looks) == (samples, 0)
+    for _ in range(8):
+        assert book.pick(oldest.early, only_overdue=False) is oldest
+        book.looked(oldest, oldest.early, done=False)
+    book.remove(oldest, 100)
+    assert youngest.early == 100 + policy.delays(IMAGE).first_s
 
 
 def test_the_last_tasks_are_looked_at_sooner() -> None:
