@@ -105,8 +105,6 @@ def decode_still(data: bytes) -> Pixels:
         raise EngineError(UNREADABLE_FILE, "the picture is damaged")
     if image.dtype == np.uint16:
         return (np.asarray(image, np.uint16) >> 8).astype(np.uint8)
-    if image.dtype != np.uint8:
-        raise EngineError(UNREADABLE_FILE, "the picture has an unknown depth")
     return as_pixels(image)
 
 

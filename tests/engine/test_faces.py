@@ -56,8 +56,15 @@ def test_landmarks_have_sub_pixel_precision_on_a_large_face(hopper: Pixels, hopp
 def test_no_face_is_invented(hopper: Pixels) -> None:
     rng = np.random.default_rng(7)
     noise = as_pixels(cv2.GaussianBlur(rng.integers(0, 256, (600, 800, 3), np.uint8), (0, 0), 3))
-    pictures = [noise, np.zeros((300, 300, 3), np.uint8), np.ascontiguousarray(hopper[450:])]
-    assert [local_finder().find(picture) for picture in pictures] == [[], [], []]
+    for picture in (noise, np.zeros((300, 300, 3), np.uint8), np.ascontiguousarray(hopper[450:])):
+        assert local_finder().find(picture) == []
+
+
+def test_what_only_the_detector_takes_for_a_face_is_none(hopper: Pixels) -> None:
+    chest, shape = np.ascontiguousarray(hopper[280:480]), as_pixels(cv2.GaussianBlur(hopper, (0, 0), 15))
+    for picture in (chest, shape):
+        assert Detector().find(picture, tiles=0)
+        assert local_finder().find(picture) == []
 
 
 def test_tiny_face_in_a_large_picture_needs_the_tiles(collins: Pixels) -> None:

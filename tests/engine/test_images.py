@@ -275,6 +275,13 @@ def test_each_face_gets_the_one_it_is_paired_with(
         assert like > measures.likeness(image, face, wrong.image, wrong.face)
 
 
+def test_hd_counts_for_several_faces_too(hopper_path: Path, collins_path: Path, folder: Path) -> None:
+    (face,) = engine.find_faces(hopper_path, folder)
+    fast = engine.swap_faces(hopper_path, [(face.landmarks, collins_path)], folder / "fast")
+    fine = engine.swap_faces(hopper_path, [(face.landmarks, collins_path)], folder / "fine", hd=True)
+    assert fine.size > fast.size * 1.2
+
+
 def test_later_pair_for_one_face_counts(collins_path: Path, hopper_path: Path, folder: Path) -> None:
     (face,) = engine.find_faces(collins_path, folder)
     twice = [(face.landmarks, collins_path), (face.landmarks, hopper_path)]

@@ -82,6 +82,12 @@ def test_damaged_data_behind_a_right_header_is_unreadable(save: Save, small: Pix
     assert code_of(save("damaged.png", bytes(data))) == 701
 
 
+def test_damaged_webp_is_unreadable(save: Save, small: Pixels) -> None:
+    data = bytearray(cv2.imencode(".webp", small)[1].tobytes())
+    data[200:500] = bytes(300)
+    assert code_of(save("damaged.webp", bytes(data))) == 701
+
+
 def test_file_over_the_limit_is_refused_before_it_is_read(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     with path.open("wb") as file:

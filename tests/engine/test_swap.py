@@ -131,11 +131,11 @@ def test_mask_rises_from_the_outline_inwards() -> None:
 def test_mask_ends_inside_the_crop_unless_the_picture_ends_there() -> None:
     mesh, inside = layout(size=400, margin=-80), np.ones((200, 160), np.bool_)
     closed = make_mask(mesh, inside=inside, size=600, forehead=0.85, edges=Edges(), mouth=None)
-    opened = make_mask(
-        mesh, inside=inside, size=600, forehead=0.85, edges=Edges(left=True, bottom=True, right=True), mouth=None
-    )
+    edges = Edges(left=True, top=True, bottom=True, right=True)
+    opened = make_mask(mesh, inside=inside, size=600, forehead=0.85, edges=edges, mouth=None)
     assert closed.hard[:, 0].max() == closed.hard[:, -1].max() == closed.hard[-1].max() == 0
-    assert opened.hard[100, 0] == opened.hard[100, -1] == opened.hard[-1, 80] == 255
+    assert closed.hard[0].max() == 0
+    assert opened.hard[100, 0] == opened.hard[100, -1] == opened.hard[-1, 80] == opened.hard[0, 80] == 255
     assert closed.ramp(0.35, 1.65)[100, 1] < 0.05
 
 
@@ -214,6 +214,14 @@ def test_specular_spot_of_the_new_face_is_held_down() -> None:
     cv2.circle(warped, (95, 180), 8, (255, 255, 255), -1)
     spot = relight(warped, measure_light(warped, base, mask, 300))[180, 95] @ LUMA
     assert spot < 0.5 * (255 + float(as_floats([110, 130, 170]) @ LUMA))
+
+
+def test_bright_skin_keeps_its_shading_below_white() -> None:
+    mask = frontal_mask()
+    warped = coloured((150, 170, 200))
+    warped[:, 130:] = (180, 200, 235)
+    relit = relight(warped, measure_light(warped, coloured((235, 240, 250)), mask, 300))
+    assert relit.max() <= 255
 
 
 def test_nothing_to_compare_leaves_the_face_as_it_is() -> None:

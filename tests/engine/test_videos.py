@@ -171,6 +171,13 @@ def test_no_face_leaves_nothing(make_clip: MakeClip, collins_path: Path, folder:
     assert not list(folder.iterdir())
 
 
+def test_missing_clip_is_unreadable(collins_path: Path, folder: Path) -> None:
+    for task in (engine.swap_video, engine.swap_image):
+        with pytest.raises(EngineError) as caught:
+            task(folder / "missing.mp4", collins_path, folder / "r")
+        assert caught.value.code == 701
+
+
 @pytest.mark.parametrize("size", [(2, 2), (16, 4), (640, 2)])
 def test_tiny_clips_have_no_face(make_clip: MakeClip, collins_path: Path, folder: Path, size: tuple[int, int]) -> None:
     path = make_clip("a.gif", [np.zeros((size[1], size[0], 3), np.uint8)] * 2, codec="gif", pix_fmt="rgb8")
