@@ -28,7 +28,7 @@ def _check_base_url(_instance: object, _attribute: Attribute[str], value: str) -
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
         raise ConfigurationError(f"{value!r} is no base URL: expected something like https://devapi.vidnoz.com")
-    if parts.username or parts.query or parts.fragment:
+    if parts.username is not None or parts.query or parts.fragment:
         raise ConfigurationError("a base URL holds no credentials, query or fragment")
 
 
@@ -83,11 +83,21 @@ MIOCREATE = Provider("miocreate", "https://devapi.miocreate.com")
 PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (VIDNOZ, MIOCREATE)}
 
 
+def _check_key(_instance: object, _attribute: Attribute[str], value: str) -> None:
+    # Not shown: what is wrong with a secret is told without it.
+    if not value or not all("!" <= character <= "~" for character in value):
+        raise ConfigurationError("the API key is empty, or holds a space, a line break or other than ASCII characters")
+
+
 @frozen
 class ApiKey:
-    """A fixed API key, used as the bearer token."""
+    """A fixed API key, used as the bearer token.
 
-    key: str = field(repr=lambda _: "'***'", validator=validators.min_len(1))
+    Raises:
+        ConfigurationError: It cannot be one: it is empty, or holds other than visible ASCII characters.
+    """
+
+    key: str = field(repr=lambda _: "'***'", validator=_check_key)
 
 
 @frozen
@@ -150,7 +160,10 @@ def provider_from_env(environ: Mapping[str, str] | None = None) -> Provider:
     name = (env.get("FACEWARP_PROVIDER") or VIDNOZ.name).lower()
     base_url = env.get("FACEWARP_BASE_URL")
     if base_url:
-        return Provider(env.get("FACEWARP_PROVIDER") or "custom", base_url)
+        try:
+            return Provider(env.get("FACEWARP_PROVIDER") or "custom", base_url)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"FACEWARP_BASE_URL: {error.message}") from error
     if name not in PROVIDERS:
         known = ", ".join(PROVIDERS)
         raise ConfigurationError(f"FACEWARP_PROVIDER is {name!r}: expected one of {known}, or set FACEWARP_BASE_URL")

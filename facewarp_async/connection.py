@@ -90,9 +90,10 @@ class Connection:
         if http is not None and http.closed:
             raise ConfigurationError("the session that was given to the client is closed")
         if http is None:
-            http = aiohttp.ClientSession(cookie_jar=aiohttp.DummyCookieJar())
+            # The callers' limits are enough: waiting for a connection here would count as waiting for an answer.
+            http = aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar())
             self._own.append(http)
-            connector: aiohttp.BaseConnector | None = aiohttp.TCPConnector(limit=0)  # the callers' limits are enough
+            connector: aiohttp.BaseConnector | None = aiohttp.TCPConnector(limit=0)
         else:
             connector = http.connector
         storage = aiohttp.ClientSession(

@@ -56,3 +56,15 @@ def test_a_rate_that_is_none_is_refused(rate: float) -> None:
 
 def test_no_repr_shows_a_secret() -> None:
     assert "hush" not in repr(ApiKey("hush")) + repr(ClientCredentials("i", "hush"))
+
+
+@pytest.mark.parametrize("key", ["", "k\n", "two words", "k\u00e9y"])
+def test_a_key_that_cannot_go_into_a_header_is_refused_without_being_shown(key: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        ApiKey(key)
+    assert not key or key not in str(caught.value)
+
+
+def test_a_wrong_base_url_names_its_variable() -> None:
+    with pytest.raises(ConfigurationError, match="FACEWARP_BASE_URL"):
+        provider_from_env({"FACEWARP_BASE_URL": "nonsense"})

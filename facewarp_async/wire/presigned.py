@@ -1,30 +1,20 @@
-"""What a presigned URL says of itself (protocol, "Presigned URLs"), and the storage's answers about it."""
+"""Presigned URLs (protocol, "Presigned URLs"): which may be used, and what the storage's refusals mean."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import urlsplit
 
 from facewarp_async.errors import StorageError, UrlExpiredError
 from facewarp_async.redaction import clean_text
 
 _CODE = re.compile(rb"<Code>([^<]{1,80})</Code>")
 _MESSAGE = re.compile(rb"<Message>([^<]{1,400})</Message>")
+_LAPSED = {"AccessDenied", "ExpiredToken", "RequestExpired"}
 _SHOWN_CHARACTERS = 400
 _SECRET_PARAMETERS = ("X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token")
 _URL = re.compile(r"[!-~]+")
 """Printable ASCII: a URL goes on the wire as it is, and nothing in it may end the line there."""
-
-
-def expires_at(url: str) -> datetime | None:
-    """Return when a presigned URL lapses; ``None`` where it does not say."""
-    query = parse_qs(urlsplit(url).query)
-    try:
-        signed = datetime.strptime(query["X-Amz-Date"][0], "%Y%m%dT%H%M%SZ").replace(tzinfo=UTC)
-        return signed + timedelta(seconds=int(query["X-Amz-Expires"][0]))
-    except (KeyError, ValueError, OverflowError):
-        return None
 
 
 def check_storage_url(url: str, *, allow_plain: bool) -> None:
@@ -54,7 +44,7 @@ def check_storage_url(url: str, *, allow_plain: bool) -> None:
 
 
 def parse_storage_error(status: int, body: bytes, *, url: str = "") -> StorageError:
-    """Return the error that a storage's refusal means. A 403 is a URL that lapsed or was never right.
+    """Return the error that a storage's refusal means. A 403, or a 400 of some makes of storage, is a URL that lapsed.
 
     Args:
         status: The HTTP status.
@@ -66,7 +56,8 @@ def parse_storage_error(status: int, body: bytes, *, url: str = "") -> StorageEr
     said = (message_match[1] if message_match else body).decode("utf-8", "replace")
     said = clean_text(said, _secrets_of(url))[:_SHOWN_CHARACTERS]
     message = f"the storage answered HTTP {status}" + (f" {code}" if code else "") + (f": {said}" if said else "")
-    cls = UrlExpiredError if status == 403 else StorageError
+    is_lapsed = status == 403 or (status == 400 and code in _LAPSED)
+    cls = UrlExpiredError if is_lapsed else StorageError
     return cls(message, storage_code=code, http_status=status)
 
 

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 import pytest
 
 from facewarp_async.errors import Recovery, StorageError, UrlExpiredError
 from facewarp_async.models import ImageResult, UploadGrant
-from facewarp_async.wire.presigned import expires_at, parse_storage_error
+from facewarp_async.wire.presigned import parse_storage_error
 
 URL = (
     "https://host/temporary/a.jpg?X-Amz-Content-Sha256=UNSIGNED-PAYLOAD&X-Amz-Credential=AKID%2F20240816%2Fauto"
     "&X-Amz-Date=20240816T112527Z&X-Amz-Expires=1800&X-Amz-Signature=53c3b909f9b8"
 )
-
-
-def test_a_presigned_url_says_when_it_lapses() -> None:
-    assert expires_at(URL) == datetime(2024, 8, 16, 11, 55, 27, tzinfo=UTC)
-
-
-@pytest.mark.parametrize("url", ["", "https://host/key", URL.replace("1800", "soon"), URL.replace("2024", "x")])
-def test_a_url_that_does_not_say_is_none(url: str) -> None:
-    assert expires_at(url) is None
 
 
 def test_no_repr_shows_a_signature() -> None:
@@ -53,3 +42,16 @@ def test_a_storage_error_knows_whether_it_may_pass(status: int, recovery: Recove
     assert type(error) is StorageError
     assert error.recovery is recovery
     assert "not xml" in str(error)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "cls"),
+    [
+        (403, "SignatureDoesNotMatch", UrlExpiredError),
+        (400, "ExpiredToken", UrlExpiredError),
+        (400, "AccessDenied", UrlExpiredError),
+        (400, "EntityTooLarge", StorageError),
+    ],
+)
+def test_a_lapsed_url_is_told_as_each_make_of_storage_says_it(status: int, code: str, cls: type) -> None:
+    assert type(parse_storage_error(status, f"<Error><Code>{code}</Code></Error>".encode())) is cls
