@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 from facewarp_async.errors import StorageError, UrlExpiredError
 from facewarp_async.redaction import clean_text
