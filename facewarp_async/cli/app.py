@@ -18,6 +18,8 @@ from facewarp_async.cli.options import (
     Out,
     Port,
     Rate,
+    Resume,
+    ResumeOptions,
     Service,
     ServiceOptions,
     Verbose,
@@ -74,7 +76,7 @@ Examples:
   facewarp serve --rps 1 --credits 100
 """
 
-_DEFAULT_LIMITS, _DEFAULT_SERVICE = Limits(), ServiceOptions()
+_DEFAULT_LIMITS, _DEFAULT_RESUME, _DEFAULT_SERVICE = Limits(), ResumeOptions(), ServiceOptions()
 
 app = App(
     name="facewarp",
@@ -150,6 +152,7 @@ def batch(
     uploads: AtLeastOne = _DEFAULT_LIMITS.uploads,
     in_flight: AtLeastOne = _DEFAULT_LIMITS.in_flight,
     downloads: AtLeastOne = _DEFAULT_LIMITS.downloads,
+    resume: Resume = _DEFAULT_RESUME,
     service: Service = _DEFAULT_SERVICE,
 ) -> ExitCode:
     """Put a face into all pictures and videos of a folder and of those below it; print the paths of the results.
@@ -167,7 +170,9 @@ def batch(
         downloads: How many results are fetched at once.
     """
     limits = Limits(uploads=uploads, in_flight=in_flight, downloads=downloads)
-    command = BatchCommand(folder=folder, face=face, out=out, hd=hd, as_json=json, limits=limits, service=service)
+    command = BatchCommand(
+        folder=folder, face=face, out=out, hd=hd, as_json=json, limits=limits, resume=resume, service=service
+    )
     return run(command, verbose=service.verbose)
 
 

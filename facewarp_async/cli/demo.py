@@ -14,10 +14,9 @@ from attrs import frozen
 from facewarp_async.cli.arguments import check_writable
 from facewarp_async.cli.exits import ExitCode
 from facewarp_async.cli.failures import failure_text
-from facewarp_async.cli.options import ServiceOptions
 from facewarp_async.cli.output import Output
 from facewarp_async.cli.progress import batch_progress
-from facewarp_async.cli.provider import LOCAL, open_client
+from facewarp_async.cli.provider import Embedded, open_client
 from facewarp_async.cli.samples import Samples, make_samples
 from facewarp_async.cli.sheet import Row, write_sheet
 from facewarp_async.cli.tally import Tally
@@ -42,7 +41,7 @@ class DemoCommand:
     async def __call__(self, output: Output) -> ExitCode:
         """Run it."""
         # Always local: a demo must not spend the credits of a key that lies in the environment.
-        async with open_client(ServiceOptions(provider=LOCAL), {}, output) as client:
+        async with open_client(Embedded(is_chosen=True), output) as client:
             await check_writable(self.folder)
             samples = await _on_disk(make_samples, self.folder)
             output.say(f"made {len(samples.swaps)} sample photos in {self.folder / 'photos'}")

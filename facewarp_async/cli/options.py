@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 from attrs import frozen
 from cyclopts import Group, Parameter, validators
 
+_RESUME = Group("Going on with an earlier run", sort_key=8)
 _SERVICE = Group("Service", sort_key=10)
 
 
@@ -48,6 +49,38 @@ class ServiceOptions:
     verbose: Annotated[bool, Parameter(group=_SERVICE, help="Show on stderr what is asked and answered.")] = False
 
 
+@frozen(kw_only=True)
+class ResumeOptions:
+    """What is remembered from run to run, and what is made of it."""
+
+    journal: Annotated[
+        bool,
+        Parameter(
+            negative="--no-journal",
+            group=_RESUME,
+            help="Remember in OUT/.facewarp what was done and paid for, so that the same command goes on where "
+            "an earlier one ended.",
+        ),
+    ] = True
+    in_doubt: Annotated[
+        Literal["hold", "recreate"] | None,
+        Parameter(
+            group=_RESUME,
+            help="What to do about tasks that may have been created and paid for, because an earlier run ended before "
+            "it had the answer: hold leaves them and names them, recreate creates them, perhaps for the second time. "
+            "Without this: hold, but recreate with the service inside this command, which takes no credits.",
+        ),
+    ] = None
+    retry_failed: Annotated[
+        bool,
+        Parameter(
+            group=_RESUME,
+            help="Try files again that failed for good in an earlier run; their tasks are paid for again.",
+        ),
+    ] = False
+
+
+Resume = Annotated[ResumeOptions, Parameter(name="*")]
 Service = Annotated[ServiceOptions, Parameter(name="*")]
 Verbose = Annotated[bool, Parameter(help="Show on stderr what is asked and answered.")]
 Hd = Annotated[bool, Parameter(help="Ask for high quality.")]

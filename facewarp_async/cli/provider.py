@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
 from typing import Final
 
 import attrs
 from attrs import frozen
 
+from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.options import ServiceOptions
 from facewarp_async.cli.output import Output
 from facewarp_async.client import FaceSwapClient
@@ -85,31 +87,38 @@ def _make_client(provider: Provider, credentials: Credentials) -> FaceSwapClient
 
 @asynccontextmanager
 async def open_client(
-    options: ServiceOptions, environ: Mapping[str, str], output: Output
+    service: Remote | Embedded, output: Output, *, data_dir: Path | None = None
 ) -> AsyncIterator[FaceSwapClient]:
-    """Give a client for the service that is meant, and start that service where it is the embedded one.
+    """Give a client for a service, and start that service where it is the embedded one.
+
+    Args:
+        service: From `choose_service`.
+        output: Is told that nothing leaves this machine.
+        data_dir: Where the embedded service keeps its files and tasks; ``None``: it forgets them at the end.
 
     Raises:
-        ConfigurationError: As `choose_service`.
+        ConfigurationError: The data directory cannot be used.
         MissingExtraError: The embedded service needs the extra ``local``.
     """
-    service = choose_service(options, environ)
     if isinstance(service, Remote):
         async with _make_client(service.provider, service.credentials) as client:
             yield client
         return
-    async with _embedded_client(service) as client:
+    async with _embedded_client(service, data_dir) as client:
         reason = "" if service.is_chosen else f"no credentials ({_CREDENTIALS[0]} is not set): "
         output.say(f"{reason}swapping locally, nothing leaves this machine", style="dim")
         yield client
 
 
 @asynccontextmanager
-async def _embedded_client(embedded: Embedded) -> AsyncIterator[FaceSwapClient]:
+async def _embedded_client(embedded: Embedded, data_dir: Path | None) -> AsyncIterator[FaceSwapClient]:
     # Not above: a command that speaks to a vendor has no use for it.
     from facewarp_async.server import LocalService  # noqa: PLC0415
 
-    async with LocalService() as service:
+    async with AsyncExitStack() as running:
+        try:
+            service = await running.enter_async_context(LocalService(data_dir=data_dir))
+        except OSError as error:
+            raise UsageError(f"{error.filename or data_dir}: cannot be used: {error.strerror}") from error
         provider = attrs.evolve(service.provider, requests_per_second=embedded.requests_per_second)
-        async with _make_client(provider, service.auth) as client:
-            yield client
+        yield await running.enter_async_context(_make_client(provider, service.auth))

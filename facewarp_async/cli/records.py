@@ -14,15 +14,25 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
 
     They are ``media``, ``status`` (``completed``, ``failed`` or ``skipped``), ``path`` of the result, ``task_id``,
     ``error`` with ``type``, ``code``, ``message``, ``advice`` and ``paid`` (``null``: in doubt), ``stage`` in which it
-    failed, ``reason`` why it was skipped, and ``seconds`` by stage. What does not apply is ``null``.
+    failed, ``reason`` why it was skipped, ``resumed`` whether an earlier run had done it, and ``seconds`` by stage.
+    What does not apply is ``null``.
     """
-    common = {"media": _media(outcome.job), "path": None, "task_id": None, "error": None, "stage": None, "reason": None}
+    common = {
+        "media": media_name(outcome.job),
+        "path": None,
+        "task_id": None,
+        "error": None,
+        "stage": None,
+        "reason": None,
+        "resumed": False,
+    }
     match outcome:
         case Completed():
             return common | {
                 "status": "completed",
                 "path": None if outcome.path is None else str(outcome.path),
                 "task_id": outcome.result.task_id,
+                "resumed": outcome.resumed,
                 "seconds": _seconds(outcome),
             }
         case Failed():
@@ -37,7 +47,8 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
             return common | {"status": "skipped", "reason": outcome.reason, "seconds": {}}
 
 
-def _media(job: Job) -> str:
+def media_name(job: Job) -> str:
+    """Return what to call a job's media."""
     return job.media.key if isinstance(job.media, Asset) else str(job.media)
 
 

@@ -16,7 +16,7 @@ from facewarp_async.cli.failures import failure_text
 from facewarp_async.cli.options import ServiceOptions
 from facewarp_async.cli.output import Output
 from facewarp_async.cli.progress import job_progress, stages_to
-from facewarp_async.cli.provider import LOCAL, open_client
+from facewarp_async.cli.provider import LOCAL, choose_service, open_client
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.errors import FaceWarpError, Stage
 from facewarp_async.models import FaceDetection, ImageSwap, SwapResult, VideoSwap
@@ -50,7 +50,7 @@ class SwapCommand:
         out = await anyio.to_thread.run_sync(_check_out, self)
         swap = VideoSwap if file.media_type.is_video else ImageSwap
         job = swap(self.media, self.face, self.hd, name=f"{self.media.stem}-swapped")
-        async with open_client(self.service, os.environ, output) as client:
+        async with open_client(choose_service(self.service, os.environ), output) as client:
             return await self._run(job, out, client, output)
 
     async def _run(self, job: ImageSwap | VideoSwap, out: Path, client: FaceSwapClient, output: Output) -> ExitCode:

@@ -2,18 +2,36 @@
 
 from __future__ import annotations
 
-from attrs import Factory, define
+from attrs import Factory, define, frozen
 
-from facewarp_async.errors import Stage
-from facewarp_async.pipeline import Completed, Event, Failed, StageBegun
+from facewarp_async.cli.records import media_name
+from facewarp_async.errors import InDoubtError, Stage
+from facewarp_async.pipeline import Completed, Event, Failed, Outcome, StageBegun
 
+MOST_NAMES = 200
+"""How many jobs in doubt are remembered by name; more are counted."""
 _UPLOADED, _CREATED = 1, 2
 _REACHED = {Stage.CREATE: _UPLOADED, Stage.WAIT: _CREATED, Stage.DOWNLOAD: _CREATED}
 
 
+@frozen
+class OpenTask:
+    """A task that was created and paid for, and whose result is not there yet."""
+
+    task_id: int
+    media: str
+
+
+def is_from_before(outcome: Outcome) -> bool:
+    """Tell whether an outcome is an earlier run's, which the journal remembers: no time was spent on it in this one."""
+    return (
+        outcome.resumed if isinstance(outcome, Completed) else isinstance(outcome, Failed) and not outcome.durations_s
+    )
+
+
 @define
 class Tally:
-    """Counts jobs. It remembers nothing of those that have ended.
+    """Counts jobs. Of those that have ended it remembers only the names of some that are in doubt.
 
     Attributes:
         total: How many there are; ``None`` until that is known.
@@ -22,6 +40,10 @@ class Tally:
         done: With a result.
         failed: Without.
         skipped: Not done because the batch was stopped.
+        done_before: How many of those that are done an earlier run had done.
+        failed_before: How many of those that failed had failed in an earlier run, and were not tried again.
+        in_doubt: How many of those that failed may have been paid for all the same.
+        doubted: The media of the first of them.
     """
 
     total: int | None = None
@@ -30,26 +52,53 @@ class Tally:
     done: int = 0
     failed: int = 0
     skipped: int = 0
+    done_before: int = 0
+    failed_before: int = 0
+    in_doubt: int = 0
+    doubted: list[str] = Factory(list)
     _reached: dict[int, int] = Factory(dict)
+    _open: dict[int, OpenTask] = Factory(dict)
 
     @property
     def ended(self) -> int:
         """How many have their outcome."""
         return self.done + self.failed + self.skipped
 
+    @property
+    def open_tasks(self) -> list[OpenTask]:
+        """The tasks of jobs that have not ended, in the order of the jobs."""
+        return [task for _, task in sorted(self._open.items(), key=lambda item: item[0])]
+
     def count(self, event: Event) -> None:
         """Take note of an event."""
         if isinstance(event, StageBegun):
             self._reach(event.index, _REACHED.get(event.stage, 0))
+            if event.task_id is not None:
+                self._open[event.index] = OpenTask(event.task_id, media_name(event.job))
             return
+        if isinstance(event.outcome, Completed) and event.outcome.resumed:
+            self._reach(event.index, _CREATED)
         self._reached.pop(event.index, None)
-        match event.outcome:
+        self._open.pop(event.index, None)
+        self._end(event.outcome)
+
+    def _end(self, outcome: Outcome) -> None:
+        match outcome:
             case Completed():
                 self.done += 1
+                self.done_before += is_from_before(outcome)
             case Failed():
                 self.failed += 1
+                self.failed_before += is_from_before(outcome)
+                if isinstance(outcome.error, InDoubtError):
+                    self._doubt(media_name(outcome.job))
             case _:
                 self.skipped += 1
+
+    def _doubt(self, media: str) -> None:
+        self.in_doubt += 1
+        if len(self.doubted) < MOST_NAMES:
+            self.doubted.append(media)
 
     def _reach(self, index: int, level: int) -> None:
         """Count a job once for each level, though a stage may begin again when a file has to be uploaded anew."""
@@ -61,5 +110,15 @@ class Tally:
     def line(self) -> str:
         """Return it as one short line."""
         of = "" if self.total is None else f" of {self.total}"
+        before = f" ({self.done_before} done before)" if self.done_before else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.done}{of} done{failed}, {self.created} created, {self.uploaded} uploaded"
+        return f"{self.done}{of} done{before}{failed}, {self.created} created, {self.uploaded} uploaded"
+
+    def summary(self) -> str:
+        """Return it as one line for the end."""
+        before = f" ({self.done_before} done before)" if self.done_before else ""
+        notes = [f"{self.failed_before} before"] * bool(self.failed_before) + [f"{self.in_doubt} in doubt"] * bool(
+            self.in_doubt
+        )
+        failed = f" ({', '.join(notes)})" if notes else ""
+        return f"{self.done} done{before}, {self.failed} failed{failed}, {self.skipped} skipped"

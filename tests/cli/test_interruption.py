@@ -71,7 +71,8 @@ async def test_a_signal_ends_a_command_soon_and_quietly(
         line for line in errors.splitlines() if "Traceback" in line or "Warning" in line or "Unclosed" in line
     ] == []
     if command[0] == "batch":
-        assert errors.splitlines()[-1].startswith("interrupted: 0 done")
+        assert errors.splitlines()[-2].startswith("interrupted: 0 done")
+        assert errors.splitlines()[-1] == "run the same command again to go on"
 
 
 async def test_a_signal_ends_the_embedded_service_and_its_workers(start: Any, read_errors: Any, tmp_path: Path) -> None:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from facewarp_async.cli.tally import Tally
-from facewarp_async.errors import NoFaceError, Stage
+from facewarp_async.cli.tally import MOST_NAMES, OpenTask, Tally
+from facewarp_async.errors import InDoubtError, NoFaceError, Stage
 from facewarp_async.models import ImageResult, ImageSwap
 from facewarp_async.pipeline import Completed, Failed, JobEnded, Outcome, Skipped, StageBegun
 
 JOB = ImageSwap("a.jpg", "face.jpg")
 DONE = Completed(job=JOB, result=ImageResult(task_id=1, key="k", url="u"))
-FAILED = Failed(job=JOB, error=NoFaceError("none"), stage=Stage.WAIT)
+BEFORE = Completed(job=JOB, result=DONE.result, resumed=True)
+FAILED = Failed(job=JOB, error=NoFaceError("none"), stage=Stage.WAIT, durations_s={Stage.WAIT: 1.0})
+FAILED_BEFORE = Failed(job=JOB, error=NoFaceError("none"), stage=Stage.WAIT)
+DOUBTED = Failed(job=JOB, error=InDoubtError("lost"), stage=Stage.CREATE, durations_s={Stage.CREATE: 1.0})
 SKIPPED = Skipped(job=JOB, reason="stopped")
 
 
@@ -47,3 +50,25 @@ def test_ends_are_told_apart() -> None:
 def test_nothing_is_remembered_of_what_has_ended() -> None:
     tally = tallied(*((index, Stage.WAIT) for index in range(9)), *((index, DONE) for index in range(9)))
     assert tally._reached == {}
+
+
+def test_what_was_done_before_is_done_in_all_its_stages() -> None:
+    tally = tallied((0, Stage.CHECK), (0, BEFORE), (1, DONE), (2, FAILED_BEFORE))
+    assert (tally.uploaded, tally.created, tally.done, tally.done_before) == (1, 1, 2, 1)
+    assert tally.line() == "2 of 3 done (1 done before), 1 failed, 1 created, 1 uploaded"
+    assert tally.summary() == "2 done (1 done before), 1 failed (1 before), 0 skipped"
+
+
+def test_what_is_in_doubt_is_named_up_to_a_bound() -> None:
+    tally = tallied(*((index, DOUBTED) for index in range(MOST_NAMES + 5)))
+    assert tally.doubted == ["a.jpg"] * MOST_NAMES
+    assert tally.summary() == f"0 done, {MOST_NAMES + 5} failed ({MOST_NAMES + 5} in doubt), 0 skipped"
+
+
+def test_tasks_that_are_under_way_are_known_until_their_jobs_end() -> None:
+    tally = Tally()
+    for index in (1, 0, 2):
+        tally.count(StageBegun(index=index, job=JOB, stage=Stage.WAIT, task_id=10 + index))
+    tally.count(StageBegun(index=3, job=JOB, stage=Stage.CREATE))
+    tally.count(JobEnded(index=2, outcome=DONE))
+    assert tally.open_tasks == [OpenTask(10, "a.jpg"), OpenTask(11, "a.jpg")]

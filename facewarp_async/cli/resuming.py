@@ -1,0 +1,91 @@
+"""Where a batch keeps what it must remember, and what is said of that."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from facewarp_async.cli.exits import UsageError
+from facewarp_async.cli.tally import Tally
+from facewarp_async.errors import JournalCorruptError, JournalError
+from facewarp_async.pipeline import SwapPipeline
+
+_FOLDER = ".facewarp"
+
+
+def journal_path(out: Path) -> Path:
+    """Return where the journal of an output folder is: in a hidden folder, so that nothing else looks like a result."""
+    return out / _FOLDER / "batch.db"
+
+
+def service_path(out: Path) -> Path:
+    """Return where the embedded service keeps the files and tasks of an output folder's batches."""
+    return out / _FOLDER / "service"
+
+
+@asynccontextmanager
+async def entered(pipeline: SwapPipeline) -> AsyncIterator[SwapPipeline]:
+    """Enter a pipeline.
+
+    Raises:
+        UsageError: Its journal cannot be used. Nothing was begun, and the journal was not changed.
+    """
+    try:
+        await pipeline.__aenter__()
+    except JournalCorruptError as error:
+        raise UsageError(
+            f"{error}. What it knows is forgotten then: its tasks are created, and paid for, anew"
+        ) from error
+    except JournalError as error:
+        raise UsageError(str(error)) from error
+    try:
+        yield pipeline
+    finally:
+        await pipeline.__aexit__(None, None, None)
+
+
+def next_steps(tally: Tally, *, is_complete: bool, has_journal: bool, is_free: bool) -> Iterator[str]:
+    """Say in lines how to go on after a batch.
+
+    Args:
+        tally: How it ended.
+        is_complete: Whether it came to its end, neither interrupted nor stopped.
+        has_journal: Whether the next run will know of this one.
+        is_free: Whether the service takes no credits.
+    """
+    if tally.in_doubt:
+        yield from _doubt(tally, has_journal=has_journal)
+    if tally.failed_before:
+        again = "" if is_free else ", and pays for them again"
+        yield f"{tally.failed_before} failed in an earlier run and were not tried again; --retry-failed does so{again}"
+    if is_complete:
+        return
+    if has_journal:
+        yield "run the same command again to go on" + _kept(tally, is_free=is_free)
+    elif not is_free:
+        yield from _left_behind(tally)
+
+
+def _doubt(tally: Tally, *, has_journal: bool) -> Iterator[str]:
+    yield f"in doubt: tasks may have been created and paid for, and were not created again, for {tally.in_doubt} files:"
+    yield from (f"  {media}" for media in tally.doubted)
+    if tally.in_doubt > len(tally.doubted):
+        yield f"  and {tally.in_doubt - len(tally.doubted)} more, told above"
+    how = "run it again with --in-doubt recreate" if has_journal else "run them again"
+    yield f"see in your account what was created; to have them created, perhaps for the second time, {how}"
+
+
+def _kept(tally: Tally, *, is_free: bool) -> str:
+    number = len(tally.open_tasks)
+    if is_free or not number:
+        return ""
+    tasks = "1 task was" if number == 1 else f"{number} tasks were"
+    return f"; {tasks} paid for and not fetched yet, which it will do: the service keeps results for 7 days"
+
+
+def _left_behind(tally: Tally) -> Iterator[str]:
+    if not tally.open_tasks:
+        return
+    yield "paid for and not fetched; facewarp task ID -o FILE fetches each, the service keeps them for 7 days:"
+    yield from (f"  task {task.task_id}: {task.media}" for task in tally.open_tasks)
