@@ -88,13 +88,14 @@ class FilePayload(aiohttp.Payload):
         try:
             async with watch:
                 while sent < size:
-                    chunk = await reader.read()
+                    chunk = reader.read_now() or await reader.read()
                     if not sent and size > _JOINED_BYTES:
                         writer.send_headers()
                     sent += len(chunk)
                     await writer.write(chunk, drain=False)
                     del chunk  # or its buffer could not be used again
-                    await watch.drain()
+                    if writer.protocol.writing_paused:
+                        await watch.drain()
                     tell(self._on_progress, sent, size)
                     if shared + _FAIR_BYTES <= sent < size:
                         shared = sent
@@ -133,8 +134,6 @@ class _StallWatch:
 
     async def drain(self) -> None:
         """Wait until the connection takes more."""
-        if not self._writer.protocol.writing_paused:
-            return
         self._is_waiting, self._unsent = True, None
         if self._timer is None:
             self._arm()

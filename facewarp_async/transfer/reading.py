@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import errno
 import os
-from collections.abc import Iterator
 from io import FileIO
 from typing import Protocol
 
@@ -24,24 +23,35 @@ CHUNK_BYTES = 1024 * 1024
 """How much is read at once in a thread: less costs more in going there and back than in reading."""
 
 _NOWAIT: int | None = getattr(os, "RWF_NOWAIT", None)
-_UNSUPPORTED = {errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+_NOT_NOW = {errno.EAGAIN, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS}
+"""What the system says where the bytes are not in memory, or where it cannot tell."""
 
 
 class Reader(Protocol):
-    """Reads a file once, from its beginning to its end."""
+    """Reads a file once, from its beginning to its end.
 
-    async def read(self) -> memoryview | bytes:
-        """Return the next bytes, which hold until the next call.
+    Bytes that were returned hold until the next are asked for, or the reader is closed. The last ones are returned with
+    the file closed and found to be the one that was looked at.
+    """
 
-        The last ones are returned with the file closed and found to be the one that was looked at.
+    def read_now(self) -> memoryview | None:
+        """Return the next bytes where that needs no waiting; ``None``: ask `read`.
 
         Raises:
-            FileChangedError: It shrank, changed, or can no longer be read.
+            FileChangedError: As `read`.
+        """
+        ...
+
+    async def read(self) -> memoryview:
+        """Return the next bytes.
+
+        Raises:
+            FileChangedError: The file shrank, changed, or can no longer be read.
         """
         ...
 
     async def close(self) -> None:
-        """Close the file wherever reading has ended, and let go of the bytes that were returned last."""
+        """Close the file wherever reading has ended."""
         ...
 
 
@@ -83,77 +93,77 @@ class CacheReader:
         self._descriptor = -1
         self._length = 0
         """How much was read and returned."""
+        self._may_be_cached = True
         self._ahead: asyncio.Future[int] | None = None
         self._buffer_ahead: bytearray | None = None
 
-    async def read(self) -> memoryview:
-        """Return the next bytes."""
-        with _reading(self._file):
-            count = await self._next()
-        if not count:
-            raise _shrank(self._file)
-        self._length += count
-        if self._descriptor >= 0:
-            if self._length >= self._file.size:
-                await self._threads.run(self._finish)
-            elif self._buffers is self._buffers_ahead:
-                self._read_ahead()
-        return memoryview(self._buffer)[: count - max(0, self._length - self._file.size)]
-
-    async def _next(self) -> int:
-        if not self._length:
-            return await self._threads.run(self._begin)
-        if self._ahead is not None:
-            return await self._take_ahead()
-        if is_held(self._buffer):
-            self._buffer = self._buffers.take()
-        count = self._read_cached()
-        if count is None:
-            self._buffers.give_back(self._buffer)
-            self._buffers = self._buffers_ahead
-            self._buffer = self._buffers.take()
-            count = await self._threads.run(lambda: self._fill(self._buffer))
-        return count
-
-    def _begin(self) -> int:
-        """Open and read; a small file is finished on the same visit to a thread."""
-        self._descriptor = os.open(self._file.path, os.O_RDONLY | os.O_CLOEXEC)
-        count = self._fill(self._buffer)
-        if count >= self._file.size:
-            self._finish()
-        return count
-
-    def _fill(self, buffer: bytearray) -> int:
-        return os.preadv(self._descriptor, [buffer], self._length)
-
-    def _read_cached(self) -> int | None:
-        """Read what is in memory; ``None`` where nothing is, or where the file system cannot tell."""
+    def read_now(self) -> memoryview | None:
+        """Return the next bytes where they are in memory, except the first and the last, which take a visit anyway."""
+        if not self._may_be_cached or not 0 < self._length < self._file.size - CACHED_BYTES:
+            return None
+        self._renew_buffer()
         assert _NOWAIT is not None
         try:
-            return os.preadv(self._descriptor, [self._buffer], self._length, _NOWAIT)
-        except BlockingIOError:
-            return None
+            count = os.preadv(self._descriptor, [self._buffer], self._length, _NOWAIT)
         except OSError as error:
-            if error.errno in _UNSUPPORTED:
-                return None
-            raise
+            if error.errno not in _NOT_NOW:
+                raise _unreadable(self._file, error) from error
+            self._may_be_cached = False
+            return None
+        return self._take(count)
 
-    def _read_ahead(self) -> None:
-        buffer = self._buffer_ahead = self._buffers.take()
-        self._ahead = self._threads.start(lambda: self._fill(buffer))
+    async def read(self) -> memoryview:
+        """Return the next bytes."""
+        try:
+            if self._ahead is None:
+                self._renew_buffer()
+                buffer, offset = self._buffer, self._length
+                count = await self._threads.run(lambda: self._fill(buffer, offset))
+            else:
+                count = await finish(self._ahead)
+                self._swap_buffers()
+        except OSError as error:
+            raise _unreadable(self._file, error) from error
+        chunk = self._take(count)
+        if not self._may_be_cached and self._length < self._file.size:
+            self._read_ahead()
+        return chunk
 
-    async def _take_ahead(self) -> int:
-        assert self._ahead is not None
+    def _renew_buffer(self) -> None:
+        """Have a buffer that nothing is sent from, of the size for the way of reading."""
+        buffers = self._buffers if self._may_be_cached else self._buffers_ahead
+        if buffers is not self._buffers:
+            self._buffers.give_back(self._buffer)
+            self._buffers, self._buffer = buffers, buffers.take()
+        elif is_held(self._buffer):
+            self._buffer = buffers.take()
+
+    def _swap_buffers(self) -> None:
         assert self._buffer_ahead is not None
-        count = await finish(self._ahead)
         self._buffers.give_back(self._buffer)
         self._buffer, self._ahead, self._buffer_ahead = self._buffer_ahead, None, None
-        return count
 
-    def _finish(self) -> None:
-        status = os.fstat(self._descriptor)
-        self._close()
-        _check_unchanged(self._file, status)
+    def _read_ahead(self) -> None:
+        buffer, offset = self._buffers.take(), self._length
+        self._buffer_ahead = buffer
+        self._ahead = self._threads.start(lambda: self._fill(buffer, offset))
+
+    def _take(self, count: int) -> memoryview:
+        if not count:
+            raise _shrank(self._file)
+        begin, self._length = self._length, min(self._length + count, self._file.size)
+        return memoryview(self._buffer)[: self._length - begin]
+
+    def _fill(self, buffer: bytearray, offset: int) -> int:
+        """Read, in a thread; the first bytes are preceded by opening the file, the last are followed by closing it."""
+        if not offset:
+            self._descriptor = os.open(self._file.path, os.O_RDONLY | os.O_CLOEXEC)
+        count = os.preadv(self._descriptor, [buffer], offset)
+        if offset + count >= self._file.size:
+            status = os.fstat(self._descriptor)
+            self._close()
+            _check_unchanged(self._file, status)
+        return count
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -164,7 +174,7 @@ class CacheReader:
         """Close the file and give the buffers back."""
         try:
             if self._ahead is not None:
-                with contextlib.suppress(OSError):  # nobody asks for these bytes any more
+                with contextlib.suppress(OSError, FileChangedError):  # nobody asks for these bytes any more
                     await finish(self._ahead)
         finally:
             if self._descriptor >= 0:
@@ -188,9 +198,12 @@ class PlainReader:
         self._opened: FileIO | None = None
         self._left = file.size
 
-    async def read(self) -> bytes:
+    def read_now(self) -> None:
+        """Return nothing: the disk may have to be waited for."""
+
+    async def read(self) -> memoryview:
         """Return the next bytes."""
-        with _reading(self._file):
+        try:
             if self._opened is None:
                 await self._threads.run(self._open)
             opened = aiofiles.threadpool.wrap(self._opened, executor=self._threads.executor)
@@ -200,7 +213,9 @@ class PlainReader:
             self._left -= len(chunk)
             if not self._left:
                 await self._threads.run(self._finish)
-        return chunk
+        except OSError as error:
+            raise _unreadable(self._file, error) from error
+        return memoryview(chunk)
 
     def _open(self) -> None:
         self._opened = open(self._file.path, "rb", buffering=0)  # noqa: SIM115, PTH123 - closed by `close`
@@ -226,9 +241,5 @@ def _shrank(file: MediaFile) -> FileChangedError:
     return FileChangedError(f"{file.path}: shrank while it was being sent")
 
 
-@contextlib.contextmanager
-def _reading(file: MediaFile) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise FileChangedError(f"{file.path}: can no longer be read: {error.strerror}") from error
+def _unreadable(file: MediaFile, error: OSError) -> FileChangedError:
+    return FileChangedError(f"{file.path}: can no longer be read: {error.strerror}")
