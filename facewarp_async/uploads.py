@@ -63,8 +63,8 @@ class AssetStore(Protocol):
         """Remember an upload."""
         ...
 
-    async def drop(self, content: bytes, /) -> None:
-        """Forget an upload."""
+    async def drop(self, content: bytes, asset: Asset, /) -> None:
+        """Forget an upload, unless another has taken its place."""
         ...
 
 
@@ -75,7 +75,7 @@ class _NoStore:
     async def put(self, _content: bytes, _asset: Asset, /) -> None:
         pass
 
-    async def drop(self, _content: bytes, /) -> None:
+    async def drop(self, _content: bytes, _asset: Asset, /) -> None:
         pass
 
 
@@ -129,8 +129,7 @@ class SharedUploads:
         content = await self.content(file)
         if self._assets.get(content) == asset:
             self._assets.drop(content)
-        if await self._store.get(content) == asset:
-            await self._store.drop(content)
+        await self._store.drop(content, asset)  # in one step: another caller may be about to ask the store
 
     async def content(self, file: MediaFile) -> bytes:
         """Return what tells the file's content from others: its SHA-256.

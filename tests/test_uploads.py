@@ -67,8 +67,9 @@ class Store:
     async def put(self, content: bytes, asset: Asset) -> None:
         self.kept[content] = asset
 
-    async def drop(self, content: bytes) -> None:
-        self.kept.pop(content, None)
+    async def drop(self, content: bytes, asset: Asset) -> None:
+        if self.kept.get(content) == asset:
+            del self.kept[content]
 
 
 @pytest.fixture

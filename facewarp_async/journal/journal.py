@@ -105,9 +105,11 @@ class Journal:
             (content, self._realm, asset.key, media_type, time.time()),
         )
 
-    async def drop(self, content: bytes) -> None:
-        """Forget an upload."""
-        await self._commits.execute("DELETE FROM assets WHERE content = ? AND realm = ?", (content, self._realm))
+    async def drop(self, content: bytes, asset: Asset) -> None:
+        """Forget an upload, unless another has taken its place."""
+        await self._commits.execute(
+            "DELETE FROM assets WHERE content = ? AND realm = ? AND key = ?", (content, self._realm, asset.key)
+        )
 
 
 class JournalLog:

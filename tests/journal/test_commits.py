@@ -15,11 +15,11 @@ import anyio
 import anyio.to_thread
 import pytest
 
-from facewarp_async.errors import JournalError, JournalInUseError
+from facewarp_async.errors import JournalCorruptError, JournalError, JournalInUseError
 from facewarp_async.journal import JobRecord, JobState, Journal
 from facewarp_async.journal.commits import GroupCommits
 from facewarp_async.journal.opening import open_database
-from facewarp_async.models import TaskKind
+from facewarp_async.models import Asset, MediaType, TaskKind
 
 pytestmark = pytest.mark.anyio
 
@@ -195,7 +195,7 @@ async def test_it_may_be_opened_again_after_it_was_refused(path: Path, make_reco
 
 async def test_opening_that_is_cancelled_leaves_the_file_free(path: Path) -> None:
     for _ in range(5):
-        opening = asyncio.ensure_future(Journal(path, realm="r").__aenter__())
+        opening = asyncio.ensure_future(GroupCommits(path, partial(open_database, path)).open())
         await asyncio.sleep(0)
         opening.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -253,3 +253,26 @@ async def test_an_unknown_job_is_new_and_leaves_no_row(journal: Journal) -> None
     record = await journal.recall(b"key", TaskKind.VIDEO_SWAP, "a.mp4")
     assert (record.state, record.tasks, record.result) == (JobState.NEW, {}, None)
     assert await journal.records() == []
+
+
+async def test_an_upload_is_forgotten_unless_another_has_taken_its_place(journal: Journal) -> None:
+    old, new = Asset("old", media_type=MediaType.PNG), Asset("new")
+    await journal.put(b"content", old)
+    assert await journal.get(b"content") == old
+    await journal.put(b"content", new)
+    await journal.drop(b"content", old)
+    assert await journal.get(b"content") == new
+    await journal.drop(b"content", new)
+    assert await journal.get(b"content") is None
+
+
+@pytest.mark.parametrize(
+    "damage", ["state = 'odd'", "tasks = '{'", "result = '[\"ImageResult\", {}]'", "error = 'x'", "kind = ''"]
+)
+async def test_a_row_that_cannot_be_read_is_named_as_damage(
+    journal: Journal, make_record: MakeRecord, damage: str
+) -> None:
+    await journal.write(make_record(1))
+    await journal._commits.execute(f"UPDATE jobs SET {damage}")
+    with pytest.raises(JournalCorruptError, match=r"batch\.db: what it holds of a job cannot be read"):
+        await journal.recall(make_record(1).key, TaskKind.IMAGE_SWAP, "1.png")

@@ -165,11 +165,14 @@ def test_a_damaged_journal_is_refused_or_all_there(path: Path) -> None:
     for place in range(100, len(whole), 4096 // 16):
         path.write_bytes(whole[:place] + b"\xa5" * 16 + whole[place + 16 :])
         before = path.read_bytes()
+        opened = False
         try:
             with open_database(path) as connection:
+                opened = True
                 assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (50,)
         except JournalCorruptError:
             found += 1
+            assert not opened, f"told when it is opened, not later: {place}"
             assert path.read_bytes() == before
     assert found > 0
 

@@ -302,17 +302,19 @@ async def test_uploads_of_an_earlier_run_are_not_repeated(world: World) -> None:
     assert calls(world)[PUT] == sent
 
 
-async def test_an_upload_that_the_service_has_forgotten_is_made_again_once(world: World) -> None:
+async def test_uploads_that_the_service_has_forgotten_are_made_again_once(world: World) -> None:
+    """Also the face, which all jobs find missing at the same time."""
     world.service.faults.add(FaultRule(Fault.REFUSED, CREATES, code=999))
-    await world.run(world.jobs(2))
+    jobs = world.jobs(6)
+    await world.run(jobs)
     for key in list(world.service.ledger.uploads):
         await world.service.forget(key)
     world.service.faults.clear()
-    assert (await world.run(world.jobs(2))).completed == 2
-    assert calls(world)[PUT] == 6
-    assert world.created == 2
-    await world.run([evolve(job, hd=True) for job in world.jobs(2)])
-    assert calls(world)[PUT] == 6, "the journal knows the new uploads"
+    assert (await world.run(jobs)).completed == 6
+    assert calls(world)[PUT] == 14
+    assert world.created == 6
+    await world.run([evolve(job, hd=True) for job in jobs])
+    assert calls(world)[PUT] == 14, "the journal knows the new uploads"
 
 
 async def test_an_upload_that_is_forgotten_twice_fails_its_job_only(world: World) -> None:
