@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections import deque
 from enum import IntEnum
 
 _FIRST_MARGIN, _LEAST_MARGIN, _MOST_MARGIN = 0.02, 0.005, 0.25
 _MARGIN_PER_REFUSAL, _MARGIN_PER_SUCCESS = 0.01, 0.00005
+_MADE_UP_S = 0.1
 _QUICK_S = 0.05
 _SLOT_S = 0.25
 """What a slot is taken for where the rate is not limited."""
@@ -27,8 +29,9 @@ class Priority(IntEnum):
 class Spacing:
     """Spaces calls evenly, a margin wider than the rate asks, so that no second holds more calls than the rate allows.
 
-    The margin is for jitter on the way to the service; refusals widen it and successes narrow it. A call that left late
-    may be made up for by as much as the margin leaves. One refusal is taken for jitter and tried again a moment later.
+    The margin is for jitter on the way to the service; refusals widen it and successes narrow it. Calls that left late
+    are made up for, a tenth of a second's worth at most, and only while any second, wherever it begins, holds no more
+    than the rate. One refusal is taken for jitter and tried again a moment later.
     From the second in a row on calls leave one by one, each after a slot and the last one's answer; from the fourth on
     a gate closes for everybody, for one slot, then two, four and eight. What the service asks for wins over all that.
     """
@@ -36,6 +39,8 @@ class Spacing:
     def __init__(self, requests_per_second: float | None) -> None:
         self._rate = requests_per_second
         self._margin = _FIRST_MARGIN
+        self._calls = max(1, int(requests_per_second or 1))
+        self._left: deque[float] = deque(maxlen=self._calls)
         self._free_at = float("-inf")
         self._gate_at = float("-inf")
         self._refusals = 0
@@ -60,12 +65,17 @@ class Spacing:
 
     def next_at(self) -> float:
         """Return when the next call may leave; a time in the past means at once, infinity after an answer only."""
-        return float("inf") if self._is_probing else max(self._free_at, self._gate_at)
+        if self._is_probing:
+            return float("inf")
+        at = max(self._free_at, self._gate_at)
+        return max(at, self._left[0] + self._calls * self._gap_s) if len(self._left) == self._calls else at
 
     def take(self, now: float) -> None:
         """Note that a call leaves now."""
-        is_late = now - self._free_at <= self._margin / 2  # else nobody has asked for a while, or the loop was busy
-        self._free_at = (self._free_at if is_late else now) + self._gap_s
+        due = self.next_at()
+        # A timer that is a little late is none: the margin has room for that much.
+        self._left.append(due if now - due <= self._margin / 2 else now)
+        self._free_at = (now if self._free_at < now - _MADE_UP_S else self._free_at) + self._gap_s
         self._is_probing = self._refusals >= _ALONE_FROM
 
     def refused(self, now: float, *, retry_after_s: float | None, jitter: float) -> None:
@@ -78,6 +88,8 @@ class Spacing:
         """
         self._is_probing = False
         self._refusals += 1
+        if self._left:
+            self._left.pop()  # a refused call does not count
         if self._refusals == 1:
             self._margin = min(_MOST_MARGIN, self._margin + _MARGIN_PER_REFUSAL)
         if retry_after_s is not None:
