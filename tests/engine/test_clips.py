@@ -15,7 +15,7 @@ import pytest
 
 from facewarp_async.engine import EngineError
 from facewarp_async.engine.arrays import Pixels
-from facewarp_async.engine.clips import ClipWriter, Frame, Samples, base, open_clip, read_frames
+from facewarp_async.engine.clips import ClipWriter, Frame, Samples, base, decode, open_clip, read_frames
 from facewarp_async.engine.clips.planes import Planes
 
 if TYPE_CHECKING:
@@ -140,6 +140,22 @@ def test_animated_webp_is_a_clip(tmp_path: Path, frames: list[Pixels]) -> None:
     assert difference(pictures(path), frames[:4]) < 4
     with open_clip(path) as clip:
         assert clip.duration_s == 0.7
+
+
+def test_last_frame_is_shown_as_long_as_before(tmp_path: Path, frames: list[Pixels]) -> None:
+    path = animation(tmp_path / "a.webp", frames[:4], [40, 100, 60, 500])
+    copy(path, tmp_path / "copy.mp4")
+    with av.open(str(tmp_path / "copy.mp4")) as container:
+        assert (container.duration or 0) / av.time_base == pytest.approx(0.7, abs=0.002)
+
+
+def test_live_recording_of_unknown_length_is_read(make_clip: MakeClip, frames: list[Pixels]) -> None:
+    path = make_clip("a.webm", frames, codec="libvpx")
+    data = bytearray(path.read_bytes())
+    at = data.index(b"\x18\x53\x80\x67") + 4
+    data[at : at + 8] = b"\x01" + b"\xff" * 7
+    path.write_bytes(bytes(data))
+    assert len(pictures(path)) == len(frames)
 
 
 def webp_file(width: int, height: int, parts: list[tuple[int, int, int, int, bytes]], flags: int) -> bytes:
@@ -371,6 +387,26 @@ def test_picture_is_no_clip(collins_path: Path, hopper_path: Path) -> None:
 def test_clip_of_one_row_or_column_is_refused(make_clip: MakeClip, size: tuple[int, int]) -> None:
     path = make_clip("a.gif", [np.zeros((size[1], size[0], 3), np.uint8)], codec="gif", pix_fmt="rgb8")
     assert code_of(path) == 701
+
+
+def test_frames_larger_than_the_limit_are_not_even_decoded(
+    make_clip: MakeClip, frames: list[Pixels], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = make_clip("a.mp4", frames)
+    monkeypatch.setattr(decode, "MAX_CLIP_PIXELS", 96 * 64 - 1)
+    assert code_of(path) == 701
+
+
+def test_cover_of_a_song_is_no_clip(tmp_path: Path, frames: list[Pixels]) -> None:
+    path = tmp_path / "song.mp4"
+    with av.open(str(path), "w") as container:
+        cover = container.add_stream("mjpeg", rate=1)
+        cover.height, cover.width = frames[0].shape[:2]
+        cover.pix_fmt = "yuvj420p"
+        cover.disposition = av.stream.Disposition.attached_pic
+        container.mux(cover.encode(av.VideoFrame.from_ndarray(frames[0], format="bgr24")))
+        container.mux(cover.encode())
+    assert code_of(path) == 703
 
 
 def test_sound_alone_is_no_clip(tmp_path: Path) -> None:

@@ -84,6 +84,7 @@ def test_tiles_by_the_longer_side(size: tuple[int, int], tiles: int) -> None:
 def test_face_seen_in_several_tiles_is_listed_once(hopper: Pixels) -> None:
     large = as_pixels(cv2.resize(hopper, None, fx=2.4, fy=2.4, interpolation=cv2.INTER_LINEAR))
     assert len(local_finder().find(large)) == 1
+    assert len(Detector().find(large, tiles=3)) == 1  # a part of it, seen at a tile's edge, is no face of its own
 
 
 def test_number_of_faces_is_limited(group: Pixels, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ import cv2
 import numpy as np
 import pytest
 
+from facewarp_async.engine import swap as swap_module
 from facewarp_async.engine.arrays import Pixels, as_floats, as_pixels
 from facewarp_async.engine.face import Face
 from facewarp_async.engine.finder import local_finder
 from facewarp_async.engine.mask import trace_outline
+from facewarp_async.engine.shape import mix_shapes
 from facewarp_async.engine.swap import FAST, HD, Quality, Source, swap_face
 from facewarp_async.engine.warp import map_mesh
 
@@ -73,6 +75,23 @@ def test_result_shows_the_new_face_rather_than_the_old(scene: Scene, measures: M
     print("likeness", gain(result, found), "control", gain(base, face))
     assert gain(result, found) > 0.05
     assert gain(base, face) < 0
+
+
+def test_inner_features_lie_where_the_mixed_shape_puts_them(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, face, _, new = scene
+    mixed = mix_shapes(face.mesh, new.mesh, share=0.35)
+    moved = np.linalg.norm((mixed - face.mesh)[:, :2], axis=1)
+    clear = moved > np.percentile(moved, 80)
+
+    def distance() -> float:
+        mesh = only_face(swapped(scene, HD)).mesh
+        return float(np.linalg.norm((mesh - mixed)[clear, :2], axis=1).mean() / face.eye_distance)
+
+    error = distance()
+    monkeypatch.setattr(swap_module, "_SHAPE_SHARE", 0.0)
+    control = distance()
+    print("shape", error, "control", control)
+    assert error < 0.9 * control
 
 
 @pytest.mark.parametrize("quality", [FAST, HD], ids=["fast", "hd"])

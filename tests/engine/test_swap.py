@@ -101,15 +101,17 @@ def test_warp_takes_points_to_points() -> None:
 
 
 def test_nearer_triangles_hide_farther_ones() -> None:
-    """On a head turned far, the nose lies over the cheek behind it."""
-    source = layout()
-    target = turned(source, 1.0)
-    nose = target[NOSE_TIP]
-    others = np.linalg.norm(target[:, :2] - nose[:2], axis=1) < 12
-    assert target[others, 2].max() > nose[2] + 20  # there is something behind it
+    """A cheek is pushed behind the nose."""
+    source, target = layout(), layout()
+    cheek = np.argmin(np.linalg.norm(MEAN[:, :2] - MEAN[50, :2], axis=1))
+    moved = MEAN[:, 0] < -0.12
+    target[moved] += as_floats([target[NOSE_TIP, 0] - target[cheek, 0], 0, 300])
+    x, y = np.round(target[NOSE_TIP, :2]).astype(int)
     warp = map_mesh(target, source, (300, 260))
-    x, y = np.round(nose[:2]).astype(int)
-    assert np.hypot(warp.x[y, x] - source[NOSE_TIP, 0], warp.y[y, x] - source[NOSE_TIP, 1]) < 12
+    assert np.hypot(warp.x[y, x] - source[NOSE_TIP, 0], warp.y[y, x] - source[NOSE_TIP, 1]) < 2
+    target[moved, 2] -= 600  # and pulled before it
+    hidden = map_mesh(target, source, (300, 260))
+    assert np.hypot(hidden.x[y, x] - source[NOSE_TIP, 0], hidden.y[y, x] - source[NOSE_TIP, 1]) > 20
 
 
 def test_flat_triangles_do_no_harm() -> None:
@@ -182,6 +184,16 @@ def test_mouth_stays_where_the_new_face_has_nothing_to_show(medium: float, new: 
         x, y = np.round(mouth_open(medium).mesh[[*LIP_SLIT], :2].mean(0)).astype(int)
         assert kept[y, x] < 0.1
         assert kept[20, 20] > 0.99
+
+
+def test_neither_of_two_mouths_shows_what_is_squeezed_between_the_lips() -> None:
+    face, lowered = mouth_open(0.0), layout()
+    lowered[:, 1] += 8
+    kept = keep_mouth(face, lowered, source_gap=0.4, shape=(300, 260))
+    assert kept is not None
+    for mesh in (face.mesh, lowered):
+        x, y = np.round(mesh[[*LIP_SLIT], :2].mean(0)).astype(int)
+        assert kept[y, x] < 0.6
 
 
 def coloured(tone: tuple[int, int, int], shape: tuple[int, int] = (300, 260)) -> Pixels:

@@ -107,7 +107,7 @@ class _Order:
         self._last = pts
         self._frames += 1
         time_s = float((pts - self._first) * unit)
-        check_length(time_s, self._frames)
+        check_length(time_s + float(max(0, image.duration or 0) * unit), self._frames)
         check_size(image.width, image.height)
         return Frame(pts=pts, duration=image.duration or 0, time_s=time_s, pixels=image, size=self._size)
 

@@ -39,6 +39,10 @@ class ClipWriter:
         self._video: av.VideoStream | None = None
         self._sound: _Sound | None = None
         self._waiting: deque[SoundPacket] = deque()
+        self._start: int | None = None
+        self._length = 0
+        self._durations: dict[int, int] = {}
+        self._first_dts: int | None = None
 
     def __enter__(self) -> ClipWriter:
         return self
@@ -56,8 +60,11 @@ class ClipWriter:
             video = self._video or self._open_video(planes)
             image = av.VideoFrame.from_ndarray(planes.data, format="yuv420p")
             image.pts, image.time_base = frame.pts, self._clip.time_base
-            image.duration = frame.duration
-            self._container.mux(video.encode(image))
+            usual = max(1, round(1 / (self._clip.rate * self._clip.time_base)))
+            self._start = frame.pts if self._start is None else self._start
+            self._durations[frame.pts] = frame.duration or usual
+            self._length = frame.pts - self._start + self._durations[frame.pts]
+            self._mux(video.encode(image))
             self._write_sound()
 
     def write_sound(self, packet: SoundPacket) -> None:
@@ -71,10 +78,23 @@ class ClipWriter:
         """Write out what the encoders still hold, and the file's index."""
         with _typed_refusals():
             if self._video is not None:
-                self._container.mux(self._video.encode())
+                self._mux(self._video.encode(), is_end=True)
             if self._sound is not None:
                 self._sound.finish()
             self._container.close()
+
+    def _mux(self, packets: list[av.Packet[av.VideoStream]], *, is_end: bool = False) -> None:
+        """Write packets of the picture with the durations of their frames, which the encoder forgets.
+
+        MP4 counts a track's length in the order of decoding: the packet that is decoded last makes up the rest.
+        """
+        for packet in packets:
+            packet.duration = self._durations.pop(packet.pts or 0, 0)
+            if self._first_dts is None:
+                self._first_dts = packet.dts
+            if is_end and packet is packets[-1] and packet.dts is not None and self._first_dts is not None:
+                packet.duration = max(1, self._length - (packet.dts - self._first_dts))
+            self._container.mux(packet)
 
     def _open_video(self, planes: Planes) -> av.VideoStream:
         clip = self._clip
