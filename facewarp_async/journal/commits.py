@@ -8,6 +8,8 @@ import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
+from itertools import groupby
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
@@ -114,8 +116,7 @@ class GroupCommits:
         try:
             connection.execute("BEGIN IMMEDIATE")
             try:
-                for statement in statements:
-                    batch.rows.append(connection.execute(statement.sql, statement.values).fetchall())
+                batch.rows = _execute(connection, statements)
                 connection.execute("COMMIT")
             except Exception:
                 if connection.in_transaction:
@@ -126,6 +127,19 @@ class GroupCommits:
         except Exception as error:  # a value that SQLite cannot hold: whatever it is, somebody waits for an answer
             batch.error = JournalError(f"{self._path}: cannot be written down: {error}")
         return batch
+
+
+def _execute(connection: sqlite3.Connection, statements: list[_Statement]) -> list[Rows]:
+    """Run statements in their order, and return the rows of each; changes of one kind in a row are given as one."""
+    rows: list[Rows] = []
+    for sql, group in groupby(statements, key=attrgetter("sql")):
+        values = [statement.values for statement in group]
+        if sql.startswith("SELECT"):
+            rows += [connection.execute(sql, each).fetchall() for each in values]
+        else:
+            connection.executemany(sql, values)
+            rows += [[]] * len(values)
+    return rows
 
 
 def _next(waiting: _Queue) -> list[_Statement]:

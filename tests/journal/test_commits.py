@@ -38,14 +38,16 @@ class Valve(sqlite3.Connection):
         self.may_commit.set()
 
     def execute(self, sql: str, *arguments: object) -> sqlite3.Cursor:
-        if sql.startswith("INSERT"):
-            self.written += 1
         if sql == "COMMIT":
             self.reached.release()
             assert self.may_commit.wait(10)
             self.commits.append(self.written)
             self.written = 0
         return super().execute(sql, *arguments)  # type: ignore[arg-type]
+
+    def executemany(self, sql: str, values: Any) -> sqlite3.Cursor:
+        self.written += len(values)
+        return super().executemany(sql, values)
 
 
 class Opened:
@@ -253,6 +255,22 @@ async def test_an_unknown_job_is_new_and_leaves_no_row(journal: Journal) -> None
     record = await journal.recall(b"key", TaskKind.VIDEO_SWAP, "a.mp4")
     assert (record.state, record.tasks, record.result) == (JobState.NEW, {}, None)
     assert await journal.records() == []
+
+
+async def test_changes_and_questions_of_one_commit_keep_their_order(path: Path, make_record: MakeRecord) -> None:
+    """What is asked after a change sees it, and what is asked before does not."""
+    async with Journal(path, realm="r") as journal:
+        answers = await asyncio.gather(
+            journal.records(),
+            journal.write(make_record(1)),
+            journal.write(make_record(1, size=5)),
+            journal.records(),
+            journal.put(b"content", Asset("key")),
+            journal.get(b"content"),
+            journal.drop(b"content", Asset("key")),
+            journal.get(b"content"),
+        )
+    assert answers == [[], None, None, [make_record(1, size=5)], None, Asset("key"), None, None]
 
 
 async def test_an_upload_is_forgotten_unless_another_has_taken_its_place(journal: Journal) -> None:
