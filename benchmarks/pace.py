@@ -5,7 +5,7 @@ works on nothing: tasks take log-normal times, about 5 s an image and 80 s a vid
 multiplied and durations divided by the factor in the table, so that about a hundred calls a second are really made.
 What each client brings back is compared byte for byte before it is measured.
 
-The lower bound of a run knows every duration: calls leave at the rate from the first moment on, each shared file is
+The lower bound of a run knows how long every task will take: calls leave at the rate from the first moment on, each shared file is
 uploaded once, each task is looked at once, and tasks are worked on in the order of their creation, with no way to the
 service and back. Calls and lateness ("noticed") are counted too; lateness is in seconds before compression. "End
 foreseen to" is the mean error of the remaining time, told when a third to two thirds of the jobs were done.
@@ -123,10 +123,15 @@ class TimedRunner(InstantRunner):
     def __init__(self, durations: Durations) -> None:
         super().__init__(duration_s=durations)
         self.done_at: dict[int, float] = {}
+        self.took: list[float] = []
+        """How long each really took, in the order in which they were begun."""
 
     async def run(self, work: Work) -> Made:
         """As `InstantRunner`."""
+        begun, number = time.monotonic(), len(self.took)
+        self.took.append(math.nan)
         made = await super().run(work)
+        self.took[number] = time.monotonic() - begun
         self.done_at[int.from_bytes(work.media.read_bytes()[-4:], "big")] = time.monotonic()
         return made
 
@@ -137,7 +142,7 @@ class Served:
 
     calls: Counter[str]
     refused: int
-    drawn: list[float]
+    took: list[float]
     done_at: dict[int, float]
     paid_twice: int
     created: int
@@ -175,7 +180,7 @@ def serve(pipe: Connection, regime: Regime, jobs: int, seed: int) -> None:
                 Served(
                     Counter({call: number for call, number in ledger.calls.items() if call in API}),
                     refused,
-                    durations.drawn,
+                    runner.took,
                     runner.done_at,
                     len(ledger.paid_twice()),
                     len(ledger.creations),
@@ -353,9 +358,9 @@ class Bound:
     calls: float
 
 
-def bound(regime: Regime, drawn: Sequence[float]) -> Bound:
+def bound(regime: Regime, took: Sequence[float]) -> Bound:
     """Work a batch off with every duration known, all calls leaving as early as the rate allows."""
-    jobs = len(drawn)
+    jobs = len(took)
     sendings = 1 / (1 - FAILING) if regime.disturbed else 1.0
 
     def leaves_at(call: float) -> float:
@@ -366,7 +371,7 @@ def bound(regime: Regime, drawn: Sequence[float]) -> Bound:
 
     calls = (2 * jobs + 1) * sendings + jobs
     end, free_at = leaves_at(calls), [0.0] * regime.workers
-    for number, seconds in enumerate(drawn, 1):
+    for number, seconds in enumerate(took, 1):
         done_at = max(free_at[0], leaves_at((number + 1) * sendings + number)) + seconds
         heapq.heapreplace(free_at, done_at)
         end = max(end, done_at)
@@ -428,8 +433,8 @@ def run(regime: Regime, design: str, *, jobs: int, seed: int) -> Figures:
         seen: Served = pipe.recv()
         for path, made in zip(media, paths, strict=True):
             assert path.read_bytes() == made.read_bytes(), f"{design}: the result of {path.name} is wrong"
-    assert (seen.created, seen.paid_twice, len(seen.drawn)) == (jobs, 0, jobs), f"{design}: tasks were paid for twice"
-    least, calls = bound(regime, seen.drawn), seen.calls.total()
+    assert (seen.created, seen.paid_twice, len(seen.took)) == (jobs, 0, jobs), f"{design}: tasks were paid for twice"
+    least, calls = bound(regime, seen.took), seen.calls.total()
     late = [batch.noticed_at[index] - seen.done_at[index] for index in range(jobs)]
     return Figures(
         makespan=makespan_s / least.makespan_s,

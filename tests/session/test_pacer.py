@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import gc
+import math
+import selectors
+import time
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -11,11 +15,13 @@ from typing import Any
 import anyio
 import pytest
 from attrs import evolve
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider, Timeouts
-from facewarp_async.models import Asset
-from facewarp_async.policy.polling import FixedPolling
+from facewarp_async.models import Asset, TaskKind
+from facewarp_async.policy.polling import Delays, FixedPolling, LearntPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.session import Pacer
@@ -148,3 +154,143 @@ async def test_a_call_that_is_repeated_goes_before_all_others(
                 group.start_soon(client.create_face_detection, Asset("m"))
         targets = [request.target for request in peer.received]
     assert targets == [UPLOAD_URL_PATH] * 2 + ["/v1/task/get-face"] * 3
+
+
+class _Waiting(selectors.SelectSelector):
+    """Waits for nothing: the time asked for is over at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = 0.0
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        assert timeout is not None, "everybody waits, and nothing will happen"
+        self.now += max(0.0, timeout)
+        return []
+
+
+class _QuickLoop(asyncio.SelectorEventLoop):
+    """A loop whose clock jumps to the next timer."""
+
+    def __init__(self) -> None:
+        self._waiting = _Waiting()
+        super().__init__(self._waiting)
+
+    def time(self) -> float:
+        return self._waiting.now
+
+
+def run_quickly(main: Coroutine[Any, Any, None]) -> None:
+    with asyncio.Runner(loop_factory=_QuickLoop) as runner:
+        runner.run(main)
+
+
+class Story:
+    """Calls and tasks that come at some time, and what the pacer made of them."""
+
+    def __init__(self, pacer: Pacer) -> None:
+        self.pacer = pacer
+        self.left: list[float] = []
+        self.looks: list[tuple[float, float]] = []
+        self.served = 0
+
+    def _leave(self) -> None:
+        self.left.append(asyncio.get_running_loop().time())
+
+    async def call(self, at: float, priority: Priority, cancelled_after: float | None) -> None:
+        await asyncio.sleep(at)
+        try:
+            async with asyncio.timeout(cancelled_after):
+                await self.pacer.acquire(priority)
+        except TimeoutError:
+            self.served += 1
+            return
+        self._leave()
+        await asyncio.sleep(0.05)
+        self.pacer.accepted()
+        self.served += 1
+
+    async def task(self, at: float, takes_s: float) -> None:
+        await asyncio.sleep(at)
+        loop = asyncio.get_running_loop()
+        with self.pacer.watching(TaskKind.IMAGE_SWAP, is_fresh=True, deadline=math.inf) as watched:
+            ends_at = loop.time() + takes_s
+            created_at, done = loop.time(), False
+            while not done and await self.pacer.look_turn(watched):
+                asked_at = loop.time()
+                self._leave()
+                self.looks.append((asked_at, created_at))
+                await asyncio.sleep(0.05)
+                self.pacer.accepted()
+                done = ends_at <= asked_at
+                self.pacer.looked(watched, asked_at, done=done)
+        self.served += 1
+
+
+calls = st.tuples(st.floats(0, 20), st.sampled_from(Priority), st.one_of(st.none(), st.floats(0.001, 3)))
+tasks = st.tuples(st.floats(0, 20), st.floats(0, 30))
+
+
+@pytest.mark.slow
+@given(st.lists(calls, max_size=25), st.lists(tasks, max_size=25), st.sampled_from([0.5, 1.0, 5.0, 20.0]))
+@settings(deadline=None, max_examples=40)
+def test_every_call_is_served_and_no_second_holds_more_than_the_rate(
+    calls: list[tuple[float, Priority, float | None]], tasks: list[tuple[float, float]], rate: float
+) -> None:
+    """Whatever comes when: nobody starves, and tasks are not looked at as soon as they are created."""
+
+    async def main() -> None:
+        story = Story(Pacer(rate, LearntPolling({kind: Delays(6, 2.4) for kind in TaskKind}, window=4)))
+        async with asyncio.TaskGroup() as group:
+            for call in calls:
+                group.create_task(story.call(*call))
+            for task in tasks:
+                group.create_task(story.task(*task))
+        assert story.served == len(calls) + len(tasks)
+        window_s = max(1, int(rate)) / rate
+        for first, start in enumerate(story.left):
+            assert sum(at < start + window_s for at in story.left[first:]) <= max(1, int(rate))
+        ahead = sum(asked_at < created_at + 1 for asked_at, created_at in story.looks)
+        assert ahead <= len(story.looks) / 6, "only a task believed to queue, and only once in a while"
+
+    run_quickly(main())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rate", [None, 10_000.0])
+def test_ten_thousand_tasks_that_are_due_at_once_do_not_hold_up_the_loop(rate: float | None) -> None:
+    """No turn of the loop takes longer than 20 ms of this thread's time; the collection of garbage is left out."""
+    turns = list[float]()
+
+    async def beat() -> None:
+        before = time.thread_time()
+        while True:
+            await asyncio.sleep(0)
+            now = time.thread_time()
+            turns.append(now - before)
+            before = now
+
+    async def task(pacer: Pacer) -> None:
+        with pacer.watching(TaskKind.IMAGE_SWAP, is_fresh=True, deadline=math.inf) as watched:
+            for done in (False, True):
+                assert await pacer.look_turn(watched)
+                await asyncio.sleep(0)
+                pacer.accepted()
+                pacer.looked(watched, asyncio.get_running_loop().time(), done=done)
+
+    async def main() -> None:
+        pacer = Pacer(rate, FixedPolling(image_s=1))
+        beating = asyncio.ensure_future(beat())
+        async with asyncio.TaskGroup() as group:
+            for number in range(10_000):
+                group.create_task(task(pacer))
+                if number % 100 == 0:
+                    await asyncio.sleep(0)
+        beating.cancel()
+
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+    assert max(turns) < 0.02
