@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import cattrs
 
-from facewarp_async import errors
+from facewarp_async.errors import FaceWarpError, Stage
 from facewarp_async.models import Face, FaceDetection, ImageResult, Picture, Result, VideoResult
 
 _RESULTS: dict[str, type[Result]] = {cls.__name__: cls for cls in (ImageResult, VideoResult, FaceDetection)}
@@ -18,6 +19,15 @@ for _cls in (Picture, Face, ImageResult, VideoResult):  # the parts first: the o
         _cls,
         cattrs.gen.make_dict_unstructure_fn(_cls, _CONVERTER, url=cattrs.gen.override(unstruct_hook=lambda _url: "")),
     )
+
+
+def _tree(root: type[FaceWarpError]) -> Iterator[type[FaceWarpError]]:
+    yield root
+    for cls in root.__subclasses__():
+        yield from _tree(cls)
+
+
+_ERRORS = {cls.__name__: cls for cls in _tree(FaceWarpError)}
 
 
 def encode_result(result: Result) -> str:
@@ -31,7 +41,7 @@ def decode_result(text: str) -> Result:
     return _CONVERTER.structure(data, _RESULTS[name])
 
 
-def encode_error(error: errors.FaceWarpError) -> str:
+def encode_error(error: FaceWarpError) -> str:
     """Write an error. Its message holds no secret already."""
     data: dict[str, Any] = {"type": type(error).__name__, "message": error.message}
     for name in ("code", "http_status", "task_id", "stage"):
@@ -39,13 +49,10 @@ def encode_error(error: errors.FaceWarpError) -> str:
     return json.dumps(data)
 
 
-def decode_error(text: str) -> errors.FaceWarpError:
+def decode_error(text: str) -> FaceWarpError:
     """Read an error; one whose class is no longer known becomes the root."""
     data = json.loads(text)
-    cls = getattr(errors, data["type"], None)
-    if not (isinstance(cls, type) and issubclass(cls, errors.FaceWarpError)):
-        cls = errors.FaceWarpError
-    error = cls(data["message"])
+    error = _ERRORS.get(data["type"], FaceWarpError)(data["message"])
     error.code, error.http_status, error.task_id = data["code"], data["http_status"], data["task_id"]
-    error.stage = None if data["stage"] is None else errors.Stage(data["stage"])
+    error.stage = None if data["stage"] is None else Stage(data["stage"])
     return error
