@@ -73,9 +73,11 @@ def _heeded() -> list[signal.Signals]:
 def _logging(output: Output, *, verbose: bool) -> Iterator[None]:
     handler = LogHandler(output)
     root, library = logging.getLogger(), logging.getLogger("facewarp_async")
+    level = library.level
     root.addHandler(handler)
     library.setLevel(logging.DEBUG if verbose else logging.ERROR)
     try:
         yield
     finally:
+        library.setLevel(level)
         root.removeHandler(handler)
