@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
@@ -10,6 +11,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any, Protocol
 
 import anyio
@@ -136,3 +138,16 @@ async def _read_all(process: Process) -> str:
 def read_errors() -> Callable[[Process], Any]:
     """Read what a program writes to stderr until its end."""
     return _read_all
+
+
+@pytest.fixture(scope="session")
+def killing() -> ModuleType:
+    """``killing.py``, which is no test and is shared with the long run."""
+    name = "_facewarp_async_cli_killing"
+    if name not in sys.modules:
+        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("killing.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        sys.modules[name] = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(sys.modules[name])
+    return sys.modules[name]
