@@ -5,10 +5,11 @@ works on nothing: tasks take log-normal times, about 5 s an image and 80 s a vid
 multiplied and durations divided by the factor in the table, so that about a hundred calls a second are really made.
 What each client brings back is compared byte for byte before it is measured.
 
-The lower bound of a run knows how long every task will take: calls leave at the rate from the first moment on, each shared file is
-uploaded once, each task is looked at once, and tasks are worked on in the order of their creation, with no way to the
-service and back. Calls and lateness ("noticed") are counted too; lateness is in seconds before compression. "End
-foreseen to" is the mean error of the remaining time, told when a third to two thirds of the jobs were done.
+The lower bound of a run knows how long the service really took for every task: calls leave at the rate from the first
+moment on, each shared file is uploaded once, each task is looked at once, and tasks are worked on in the order of their
+creation, with no way to the service and back. Calls and lateness ("noticed") are counted too; lateness is in seconds
+before compression. "End foreseen to" is the mean error of the remaining time, told when a third to two thirds of the
+jobs were done.
 
 Designs: "facewarp" is SwapPipeline as it is. "every 3 s" and the like are one semaphore of 10 over whole jobs, no
 limiter (refused calls are repeated after a random, growing wait) and looks at fixed intervals. "back-off" is a limiter,

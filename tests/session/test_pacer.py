@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import heapq
 import math
+import random
 import selectors
 import time
 from collections.abc import Callable, Coroutine
@@ -24,6 +26,7 @@ from facewarp_async.models import Asset, TaskKind
 from facewarp_async.policy.polling import Delays, FixedPolling, LearntPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
+from facewarp_async.server.limits import SlidingWindow
 from facewarp_async.session import Pacer
 from facewarp_async.wire.requests import TASK_PATH, UPLOAD_URL_PATH
 
@@ -252,6 +255,79 @@ def test_every_call_is_served_and_no_second_holds_more_than_the_rate(
             assert sum(at < start + window_s for at in story.left[first:]) <= max(1, int(rate))
         ahead = sum(asked_at < created_at + 1 for asked_at, created_at in story.looks)
         assert ahead <= len(story.looks) / 6, "only a task believed to queue, and only once in a while"
+
+    run_quickly(main())
+
+
+class Service:
+    """Works on tasks in their order, and counts calls in any second."""
+
+    def __init__(self, rate: float | None, workers: int, draw: random.Random) -> None:
+        self._window, self._free_at, self._draw = SlidingWindow(rate), [0.0] * workers, draw
+        self.calls = self.refusals = 0
+        self.done_at: list[float] = []
+
+    async def call(self, pacer: Pacer) -> bool:
+        """Send a call whose turn has come; ``False``: it was refused."""
+        self.calls += 1
+        await asyncio.sleep(0.03 * self._draw.lognormvariate(0, 0.3))
+        is_admitted = self._window.admit(asyncio.get_running_loop().time())
+        await asyncio.sleep(0.1 * self._draw.lognormvariate(0, 0.3))
+        if is_admitted:
+            pacer.accepted()
+        else:
+            self.refusals += 1
+            pacer.refused(None)
+        return is_admitted
+
+    def create(self) -> float:
+        begins_at = max(self._free_at[0], asyncio.get_running_loop().time())
+        done_at = begins_at + 5 * self._draw.lognormvariate(0, 0.45)
+        heapq.heapreplace(self._free_at, done_at)
+        self.done_at.append(done_at)
+        return done_at
+
+
+async def run_batch(service: Service, pacer: Pacer, jobs: int) -> None:
+    places = asyncio.Semaphore(128)
+
+    async def call(priority: Priority) -> None:
+        await pacer.acquire(priority)
+        while not await service.call(pacer):
+            await pacer.acquire(Priority.REPEAT)
+
+    async def job() -> None:
+        async with places:
+            await call(Priority.UPLOAD)
+            await call(Priority.CREATE)
+            done_at, done = service.create(), False
+            with pacer.watching(TaskKind.IMAGE_SWAP, is_fresh=True, deadline=math.inf) as watched:
+                while not done and await pacer.look_turn(watched):
+                    asked_at = asyncio.get_running_loop().time()
+                    while not await service.call(pacer):
+                        await pacer.acquire(Priority.REPEAT)
+                        asked_at = asyncio.get_running_loop().time()
+                    done = done_at <= asked_at
+                    pacer.looked(watched, asked_at, done=done)
+
+    async with asyncio.TaskGroup() as group:
+        for _ in range(jobs):
+            group.create_task(job())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("rate", "workers"), [(1.0, 8), (5.0, 4), (20.0, 16), (None, 8), (None, 2)])
+def test_a_batch_takes_little_more_time_and_calls_than_it_must(rate: float | None, workers: int) -> None:
+    """Tasks of about 5 s that were expected to take 6, and calls that take 0.03 s to the service, give or take 0.01."""
+    service, jobs = Service(rate, workers, random.Random(1)), 600
+
+    async def main() -> None:
+        pacer = Pacer(rate, LearntPolling({kind: Delays(6, 2.4) for kind in TaskKind}))
+        await run_batch(service, pacer, jobs)
+        least_s = max(3 * jobs / (rate or math.inf), *service.done_at)
+        assert asyncio.get_running_loop().time() <= 1.05 * least_s
+        assert service.calls <= (1.05 if rate == 1 else 1.15) * 3 * jobs
+        assert service.refusals <= 0.01 * service.calls
 
     run_quickly(main())
 
