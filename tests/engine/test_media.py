@@ -260,7 +260,8 @@ def test_profile_that_inflates_without_end_is_dropped(save: Save, small: Pixels)
 
 
 @pytest.mark.parametrize(
-    ("width", "height", "expected"), [(1080, 200, (540, 100)), (4, 3000, (1, 540)), (540, 9, (540, 9))]
+    ("width", "height", "expected"),
+    [(1080, 200, (540, 100)), (4, 3000, (1, 540)), (540, 9, (540, 9)), (100, 50, (100, 50))],
 )
 def test_reduction_keeps_the_proportions(
     save_picture: SavePicture, width: int, height: int, expected: tuple[int, int]

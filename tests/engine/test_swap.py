@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+from attrs import evolve
 
 from facewarp_async.engine.arrays import Floats, Pixels, as_floats, as_pixels
 from facewarp_async.engine.blend import blend_bands, blend_into, match_detail, to_pixels
@@ -287,6 +288,31 @@ def test_large_face_is_computed_reduced_when_fast(hopper: Pixels, hopper_face: F
     reduced = as_pixels(cv2.resize(fast, hopper.shape[1::-1], interpolation=cv2.INTER_AREA))
     assert np.abs(reduced.astype(int) - small).mean() < 1.5  # the same face in the same place
     assert (fast != fine).any()
+
+
+def test_fine_swap_is_as_sharp_as_the_medium(hopper: Pixels, hopper_face: Face, collins_source: Source) -> None:
+    low, high = (hopper_face.bounds[0] + 40).astype(int), (hopper_face.bounds[1] - 40).astype(int)
+
+    def detail(image: Pixels) -> float:
+        grey = cv2.cvtColor(image[low[1] : high[1], low[0] : high[0]], cv2.COLOR_BGR2GRAY)
+        return float(cv2.Laplacian(grey, cv2.CV_32F).std())
+
+    fine, plain = hopper.copy(), hopper.copy()
+    swap_face(hopper, hopper_face, collins_source, HD, fine)
+    swap_face(hopper, hopper_face, collins_source, evolve(HD, is_fine=False), plain)
+    assert detail(plain) < detail(fine) < 1.3 * detail(hopper)
+
+
+def test_reduced_fine_swap_leaves_the_rim_to_the_medium(
+    hopper: Pixels, hopper_face: Face, collins_source: Source
+) -> None:
+    """The medium's own pixels, reduced and enlarged again, would blur it there."""
+    fine, plain = hopper.copy(), hopper.copy()
+    reduced = evolve(HD, work=100)
+    swap_face(hopper, hopper_face, collins_source, reduced, fine)
+    swap_face(hopper, hopper_face, collins_source, evolve(reduced, is_fine=False), plain)
+    beyond = (fine != hopper).any(axis=2) & ~(plain != hopper).any(axis=2)
+    assert beyond.sum() < 0.02 * (plain != hopper).any(axis=2).sum()
 
 
 def test_source_is_reduced_for_a_small_face(hopper_source: Source) -> None:
