@@ -81,8 +81,10 @@ class Pacer:
             yield watched
         finally:
             self._looking.pop(watched, None)
+            if watched.is_away:  # its turn came, and nothing was sent: another call may try a closed gate
+                self._spacing.unanswered()
             self._book.remove(watched, asyncio.get_running_loop().time())
-            self._wake()  # others of its kind may have become due
+            self._wake()  # others may have become due
 
     async def look_turn(self, watched: Watched) -> bool:
         """Wait for leave to look at a task; ``False``: its deadline has passed."""

@@ -259,6 +259,38 @@ def test_every_call_is_served_and_no_second_holds_more_than_the_rate(
     run_quickly(main())
 
 
+def test_a_turn_that_came_and_was_not_used_keeps_no_other_call_from_a_closed_gate() -> None:
+    async def main() -> None:
+        pacer = Pacer(10, FixedPolling())
+        for _ in range(5):
+            pacer.refused(None)
+        with pacer.watching(TaskKind.IMAGE_SWAP, is_fresh=False, deadline=math.inf) as watched:
+            assert await pacer.look_turn(watched)
+        await asyncio.wait_for(pacer.acquire(Priority.CREATE), 5)
+
+    run_quickly(main())
+
+
+def test_ten_thousand_deadlines_need_no_timer_each() -> None:
+    async def main() -> None:
+        pacer, loop = Pacer(1, FixedPolling()), asyncio.get_running_loop()
+        found = list[bool]()
+
+        async def task(deadline: float) -> None:
+            with pacer.watching(TaskKind.VIDEO_SWAP, is_fresh=True, deadline=deadline) as watched:
+                found.append(await pacer.look_turn(watched))
+
+        async with asyncio.TaskGroup() as group:
+            for number in range(10_000):
+                group.create_task(task(1 + number / 1000))
+            await asyncio.sleep(0.5)
+            assert len(loop._scheduled) <= 2  # type: ignore[attr-defined]  # its timers: there is no other way to see
+        assert found == [False] * 10_000
+        assert loop.time() == pytest.approx(11, abs=0.1)
+
+    run_quickly(main())
+
+
 class Service:
     """Works on tasks in their order, and counts calls in any second."""
 
