@@ -96,7 +96,7 @@ from facewarp_async.pipeline import (
 )
 from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
-from facewarp_async.sources import FolderJobs, jobs_from_folder
+from facewarp_async.sources import FolderJobs, ManifestJobs, jobs_from_folder, jobs_from_manifest
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application wants to hear
 
@@ -144,6 +144,7 @@ __all__ = [
     "LearntPolling",
     "Limits",
     "MalformedAnswerError",
+    "ManifestJobs",
     "MediaPolicyError",
     "MediaType",
     "MissingExtraError",
@@ -187,4 +188,5 @@ __all__ = [
     "VideoResult",
     "VideoSwap",
     "jobs_from_folder",
+    "jobs_from_manifest",
 ]

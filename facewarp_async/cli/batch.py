@@ -82,7 +82,7 @@ class _BatchRun:
     def __init__(self, command: BatchCommand, client: FaceSwapClient, output: Output, in_doubt: InDoubtChoice) -> None:
         self._command = command
         self._output = output
-        self._jobs = jobs_from_folder(command.folder, face=command.face, hd=command.hd, exclude=command.out)
+        self._jobs = jobs_from_folder(command.folder, face=command.face, hd=command.hd, output_dir=command.out)
         self._client = client
         self._in_doubt: InDoubtChoice = in_doubt
         self._is_free = client.provider.name == LOCAL

@@ -216,6 +216,8 @@ async def open_batch(
     folder: Path, *, files: int, seed: int, number: signal.Signals, most_ends: int
 ) -> AsyncIterator[Batch]:
     """Make media and start a service."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the program would inherit it
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     draw = random.Random(seed)
     await anyio.to_thread.run_sync(_make_media, folder, files, draw)
     work: list[bytes] = []

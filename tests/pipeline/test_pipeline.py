@@ -164,7 +164,7 @@ async def test_the_jobs_of_a_folder_run_as_they_are_found(bench: Bench) -> None:
     face = bench.file("../me.png", PNG + b"me")
     out = bench.folder / "results"
     for _ in range(2):  # the second time there are results in the folder, which are not its jobs
-        outcomes = await bench.outcomes(jobs_from_folder(bench.folder, face=face, exclude=out), output_dir=out)
+        outcomes = await bench.outcomes(jobs_from_folder(bench.folder, face=face, output_dir=out), output_dir=out)
     names = [outcome.job.name for outcome in outcomes]
     assert names == ["1", "a/fake", "a/film", "b/2", "b/deep/3"]
     assert isinstance(failed(outcomes.pop(1)).error, UnsupportedFormatError)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from facewarp_async.errors import MissingFileError
+from facewarp_async.files import inspect_now
 from facewarp_async.models import Asset, ImageSwap, VideoSwap
 from facewarp_async.sources import jobs_from_folder
 
@@ -73,8 +74,8 @@ def test_folders_below_can_be_left_out(make_file: MakeFile, tmp_path: Path) -> N
     for name in ("a.png", "in/b.png", "out/c.png", "in/out/d.png"):
         make_file(name)
     assert names(tmp_path, recursive=False) == ["a"]
-    assert names(tmp_path, exclude=tmp_path / "out") == ["a", "in/b", "in/out/d"]
-    assert names(tmp_path, exclude=str(tmp_path / "in" / ".." / "out")) == ["a", "in/b", "in/out/d"]
+    assert names(tmp_path, output_dir=tmp_path / "out") == ["a", "in/b", "in/out/d"]
+    assert names(tmp_path, output_dir=str(tmp_path / "in" / ".." / "out")) == ["a", "in/b", "in/out/d"]
 
 
 def test_a_relative_folder_is_excluded_as_an_absolute_one(
@@ -82,8 +83,8 @@ def test_a_relative_folder_is_excluded_as_an_absolute_one(
 ) -> None:
     make_file("a.png"), make_file("out/b.png")
     monkeypatch.chdir(tmp_path)
-    assert names(Path(), exclude="out") == ["a"]
-    assert names(tmp_path, exclude="out") == ["a"]
+    assert names(Path(), output_dir="out") == ["a"]
+    assert names(tmp_path, output_dir="out") == ["a"]
 
 
 def test_a_folder_that_cannot_be_listed_is_a_typed_error_that_names_it(make_file: MakeFile, tmp_path: Path) -> None:
@@ -92,16 +93,72 @@ def test_a_folder_that_cannot_be_listed_is_a_typed_error_that_names_it(make_file
             names(folder)
 
 
-def test_a_folder_that_goes_away_while_it_is_read_ends_the_jobs_with_an_error(
+def test_a_folder_below_that_cannot_be_listed_becomes_a_job_that_fails_and_the_rest_goes_on(
     make_file: MakeFile, tmp_path: Path
 ) -> None:
-    make_file("a.png"), make_file("b/c.png")
+    make_file("a.png"), make_file("b/c.png"), make_file("d.png")
     jobs = iter(jobs_from_folder(tmp_path, face="me.jpg"))
     assert next(jobs).name == "a"
     (tmp_path / "b" / "c.png").unlink()
     (tmp_path / "b").rmdir()
-    with pytest.raises(MissingFileError, match="b: cannot be listed"):
-        next(jobs)
+    gone, rest = jobs
+    assert (gone.media, gone.name, rest.name) == (tmp_path / "b", "b", "d")
+    with pytest.raises(MissingFileError, match="b: cannot be read"):
+        inspect_now(tmp_path / "b")
+
+
+def test_a_folder_that_may_not_be_read_fails_its_own_job_only(
+    make_file: MakeFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_file("a/x.png"), make_file("b/c/y.png"), make_file("d.png")
+    list_folder = os.scandir
+
+    def scandir(path: Path) -> object:
+        if path.name == "c":
+            raise PermissionError(13, "Permission denied")
+        return list_folder(path)
+
+    monkeypatch.setattr("facewarp_async.sources.folder.os.scandir", scandir)
+    assert names(tmp_path) == ["a/x", "b/c", "d"]
+    with pytest.raises(MissingFileError, match="is no regular file"):
+        inspect_now(tmp_path / "b/c")
+
+
+def test_the_face_is_no_media_wherever_it_lies(make_file: MakeFile, tmp_path: Path) -> None:
+    make_file("a.png"), make_file("b/c.png")
+    face = make_file("faces/me.png")
+    (tmp_path / "link.png").symlink_to(face)
+    (tmp_path / "b/hard.png").hardlink_to(face)
+
+    def found(face: str | Path | Asset) -> list[str | None]:
+        return [job.name for job in jobs_from_folder(tmp_path, face=face)]
+
+    assert found(face) == ["a", "b/c"]
+    assert found(str(tmp_path / "b/../faces/me.png")) == ["a", "b/c"]
+    assert found(Asset("face")) == ["a", "b/c", "b/hard", "faces/me", "link"]
+    assert found(tmp_path / "gone.png") == ["a", "b/c", "b/hard", "faces/me", "link"]
+
+
+@pytest.mark.parametrize(
+    ("include", "exclude", "expected"),
+    [
+        ("*.jpg", (), ["a", "in/b", "in/deep/c"]),
+        (["in/*"], (), ["in/b", "in/d", "in/deep/c"]),
+        (["in/*.jpg", "e.png"], (), ["e", "in/b", "in/deep/c"]),
+        (["**/*.jpg"], (), ["a", "in/b", "in/deep/c"]),
+        ((), "deep", ["a", "e", "in/b", "in/d"]),
+        ((), ["in/*"], ["a", "e"]),
+        ("*.jpg", ["deep", "a.*"], ["in/b"]),
+        (["[ae].*"], (), ["a", "e"]),
+        (["*.JPG"], (), []),
+    ],
+)
+def test_patterns_choose_the_files(
+    include: str | list[str], exclude: str | list[str], expected: list[str], make_file: MakeFile, tmp_path: Path
+) -> None:
+    for name in ("a.jpg", "e.png", "in/b.jpg", "in/d.png", "in/deep/c.jpg"):
+        make_file(name)
+    assert names(tmp_path, include=include, exclude=exclude) == expected
 
 
 def test_jobs_are_found_while_they_are_asked_for(make_file: MakeFile, tmp_path: Path) -> None:
@@ -115,7 +172,7 @@ def test_jobs_are_found_while_they_are_asked_for(make_file: MakeFile, tmp_path: 
 async def test_a_folder_is_read_beside_the_loop(make_file: MakeFile, tmp_path: Path) -> None:
     for name in ("a.png", "b/c.mp4", "out/d.png"):
         make_file(name)
-    source = jobs_from_folder(tmp_path, face="me.jpg", exclude=tmp_path / "out")
+    source = jobs_from_folder(tmp_path, face="me.jpg", output_dir=tmp_path / "out")
     assert [job.name async for job in source] == ["a", "b/c"]
     assert [job.name async for job in source] == ["a", "b/c"], "each time from the beginning"
 
