@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from types import TracebackType
-from typing import cast
+from typing import Self, cast
 
 import aiohttp
 from aiohttp.abc import AbstractStreamWriter
@@ -84,9 +84,9 @@ class FilePayload(aiohttp.Payload):
 
     async def _send(self, writer: StreamWriter) -> None:
         size, sent, shared = self._file.size, 0, 0
-        reader, watch = self._readers.open(self._file), _StallWatch(writer, self._stall_s)
+        reader = self._readers.open(self._file)
         try:
-            async with watch:
+            async with _StallWatch(writer, self._stall_s) as watch:
                 while sent < size:
                     chunk = reader.read_now() or await reader.read()
                     if not sent and size > _JOINED_BYTES:
@@ -117,25 +117,28 @@ class _StallWatch:
     def __init__(self, writer: StreamWriter, stall_s: float) -> None:
         self._writer = writer
         self._stall_s = stall_s
-        self._timeout = asyncio.timeout(None)
+        self._timeout: asyncio.Timeout | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._is_waiting = False
         self._unsent: int | None = None
 
-    async def __aenter__(self) -> None:
-        await self._timeout.__aenter__()
+    async def __aenter__(self) -> Self:
+        return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await self._timeout.__aexit__(kind, error, traceback)
+        if self._timeout is not None:
+            await self._timeout.__aexit__(kind, error, traceback)
 
     async def drain(self) -> None:
         """Wait until the connection takes more."""
         self._is_waiting, self._unsent = True, None
-        if self._timer is None:
+        if self._timeout is None:
+            self._timeout = asyncio.timeout(None)
+            await self._timeout.__aenter__()
             self._arm()
         await self._writer.drain()
         self._is_waiting = False
@@ -147,7 +150,7 @@ class _StallWatch:
         if self._is_waiting:
             transport = self._writer.transport
             unsent = 0 if transport is None else transport.get_write_buffer_size()
-            if self._unsent is not None and unsent >= self._unsent:
+            if self._timeout is not None and self._unsent is not None and unsent >= self._unsent:
                 self._timeout.reschedule(asyncio.get_running_loop().time())
             self._unsent = unsent
         self._arm()

@@ -5,8 +5,8 @@ The URL goes on the wire byte for byte, and nothing of the API's session goes wi
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import math
 import random
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -65,6 +65,10 @@ class Transfers:
         self._allow_plain = allow_plain
         self._timeouts = timeouts
         self._retry = retry
+        # No limit to the whole, nor to waiting for a connection: a transfer may take as long as its bytes move.
+        self._http_timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.stall_s
+        )
         self._targets: set[Path] = set()
         self._threads = FileThreads()
         self._readers = Readers(self._threads)
@@ -167,16 +171,16 @@ class Transfers:
         return Repetitions(self._retry, creates_task=False, give_up_at=self._timeouts.repeat_s)
 
     async def _put(self, url: str, file: MediaFile, on_progress: ProgressCallback | None) -> None:
-        stall_s = self._timeouts.stall_s
+        stall_s, loop = self._timeouts.stall_s, asyncio.get_running_loop()
 
         def expect_answer() -> None:
-            head.deadline = anyio.current_time() + stall_s
+            head.reschedule(loop.time() + stall_s)
 
         payload = FilePayload(file, self._readers, stall_s=stall_s, on_progress=on_progress, on_sent=expect_answer)
         try:
-            with anyio.fail_after(None) as head:  # the payload watches over its own sending
+            async with asyncio.timeout(None) as head:  # the payload watches over its own sending
                 async with self._request("PUT", url, data=payload, skip_auto_headers=("Content-Type",)) as response:
-                    head.deadline = math.inf
+                    head.reschedule(None)
                     body = await self._read_start(response)  # of a success too, so that the connection is kept
                     if not 200 <= response.status < 300:
                         raise parse_storage_error(response.status, body, url=url)
@@ -187,9 +191,9 @@ class Transfers:
 
     async def _get(self, url: str, partial: Partial) -> None:
         try:
-            with anyio.fail_after(self._timeouts.connect_s + self._timeouts.stall_s) as head:
+            async with asyncio.timeout(self._timeouts.connect_s + self._timeouts.stall_s) as head:
                 async with self._request("GET", url, headers=partial.headers()) as response:
-                    head.deadline = math.inf  # from here on the body's own pace counts
+                    head.reschedule(None)  # from here on the body's own pace counts
                     if response.status == 416:
                         partial.restart()
                         raise IncompleteTransferError("the storage has no such range")
@@ -205,6 +209,8 @@ class Transfers:
 
     async def _read_start(self, response: aiohttp.ClientResponse) -> bytes:
         body = b""
+        if response.content.at_eof():
+            return body
         with anyio.move_on_after(self._timeouts.stall_s):
             while chunk := await response.content.read(_ERROR_BYTES - len(body)):
                 body += chunk
@@ -214,13 +220,10 @@ class Transfers:
         check_storage_url(url, allow_plain=self._allow_plain)
         if self._http.closed:
             raise ConfigurationError("the client was closed while it was used")
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=self._timeouts.connect_s, sock_read=self._timeouts.stall_s
-        )
         return self._http.request(
             method,
             URL(url, encoded=True),
-            timeout=timeout,
+            timeout=self._http_timeout,
             allow_redirects=False,
             raise_for_status=False,
             **options,
