@@ -71,6 +71,7 @@ async def test_a_lost_answer_is_held_and_named_until_the_user_chooses(world: Wor
     assert (await world.run(world.jobs(1))).outcomes[0].resumed
 
 
+@pytest.mark.slow
 async def test_a_time_out_is_held_and_named(start_world: StartWorld) -> None:
     async with start_world(client={"timeouts": Timeouts(request_s=0.1)}) as world:
         world.service.faults.add(FaultRule(Fault.SLOW, CREATES, delay_s=0.4, times=1))
@@ -170,6 +171,7 @@ async def test_each_task_of_a_swap_of_several_faces_may_be_in_doubt(world: World
     assert kinds == [TaskKind.FACE_DETECTION] * 2 + [TaskKind.MULTI_IMAGE_SWAP] * 2
 
 
+@pytest.mark.slow
 async def test_jobs_that_wait_for_their_turn_have_written_no_intent(start_world: StartWorld) -> None:
     """The pacer's token is taken before the intent is written: a crash leaves no doubt of what was never sent."""
     async with start_world(requests_per_second=4) as world:
@@ -237,6 +239,7 @@ async def test_nothing_is_polled_before_the_task_is_durable(world: World, monkey
         released.set()
 
 
+@pytest.mark.slow
 async def test_a_refusal_for_too_many_requests_that_gives_up_goes_on_in_the_next_run(start_world: StartWorld) -> None:
     async with start_world(client={"timeouts": Timeouts(repeat_s=0.05)}) as world:
         world.service.faults.add(FaultRule(Fault.RATE_LIMITED, CREATES, retry_after_s=0))

@@ -177,6 +177,20 @@ def test_a_damaged_journal_is_refused_or_all_there(path: Path) -> None:
     assert found > 0
 
 
+def test_a_page_whose_rows_cannot_be_found_is_told_when_it_is_opened(path: Path) -> None:
+    fill(path)
+    body = bytearray(path.read_bytes())
+    leaf = next(
+        page
+        for page in range(len(body) - 4096, 0, -4096)
+        if body[page] == 10 and int.from_bytes(body[page + 3 : page + 5], "big") >= 2
+    )
+    body[leaf + 8 : leaf + 12] = b"\xff" * 4  # where its first two rows begin
+    path.write_bytes(body)
+    with refused(path, JournalCorruptError, "damaged"):
+        pass
+
+
 def test_an_empty_file_is_a_new_journal_but_not_where_a_log_lies_beside_it(path: Path, tmp_path: Path) -> None:
     crashed = tmp_path / "crashed" / path.name
     path.touch()

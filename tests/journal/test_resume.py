@@ -161,6 +161,7 @@ async def test_twins_have_a_row_and_a_task_each_and_keep_them(world: World) -> N
     assert set(world.results()) == {"0.png", "twin.png", "0-2.png"}
 
 
+@pytest.mark.slow
 async def test_the_same_jobs_in_the_same_pipeline_go_on_and_are_not_paid_again(
     start_world: StartWorld,
 ) -> None:
@@ -187,6 +188,7 @@ async def test_two_batches_of_a_pipeline_at_once_share_what_is_the_same(world: W
     assert world.created == 4
 
 
+@pytest.mark.slow
 async def test_tasks_that_were_created_are_waited_for(start_world: StartWorld) -> None:
     async with start_world(duration_s=0.3, client={"timeouts": Timeouts(image_task_s=0.05)}) as world:
         first = await world.run(world.jobs(3))
@@ -452,6 +454,7 @@ async def test_events_and_outcomes_of_resumed_jobs_come_in_order(world: World) -
     assert [stages[number] for number in range(0, 8, 2)] == [Stage.CHECK] * 4
 
 
+@pytest.mark.slow
 async def test_a_poll_that_meets_trouble_is_waited_out_on_resuming_too(start_world: StartWorld) -> None:
     async with start_world(duration_s=0.4, client={"timeouts": Timeouts(image_task_s=0.3)}) as world:
         await world.run(world.jobs(1))
