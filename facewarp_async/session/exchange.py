@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 import time
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 
 import aiohttp
-import anyio
 from yarl import URL
 
 from facewarp_async.config import Timeouts
@@ -52,15 +53,13 @@ async def exchange(
     name = f"{request.method} {request.target.partition('?')[0]}"
     secrets = (*request.secrets, token) if token else request.secrets
     try:
-        with anyio.fail_after(timeouts.connect_s + timeouts.request_s):
+        async with asyncio.timeout(timeouts.connect_s + timeouts.request_s):
             async with http.request(
                 request.method,
                 URL(base_url + request.target, encoded=True),
                 data=request.body,
                 headers=headers,
-                timeout=aiohttp.ClientTimeout(
-                    total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.request_s
-                ),
+                timeout=_http_timeout(timeouts),
                 allow_redirects=False,
                 raise_for_status=False,
             ) as response:
@@ -74,6 +73,11 @@ async def exchange(
         raise RequestTimeoutError(f"{name}: no answer within {timeouts.request_s:g} s") from None
     except (aiohttp.ClientError, OSError) as error:
         raise ConnectionLostError(f"{name}: the connection was cut: {_reason(error, secrets)}") from None
+
+
+@lru_cache(maxsize=8)
+def _http_timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
+    return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.request_s)
 
 
 def _bearer(token: str) -> str:

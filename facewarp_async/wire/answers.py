@@ -93,7 +93,9 @@ def parse_envelope(answer: Answer) -> Any:
     code, message, data = envelope
     code = {401: 401, 429: 802}.get(answer.status, code)  # these two statuses speak for themselves
     if code != 200:
-        error = error_for_code(code, message, http_status=answer.status, retry_after_s=answer.retry_after_s)
+        error = error_for_code(
+            code, answer.clean(message), http_status=answer.status, retry_after_s=answer.retry_after_s
+        )
         if type(error) is ServiceError and (500 <= code < 600 or answer.status >= 500):
             # A gateway's own envelope, such as a 504: the service behind it may have acted.
             error = ServerError(error.message, code=code, http_status=answer.status, retry_after_s=answer.retry_after_s)
@@ -116,7 +118,7 @@ def _read_envelope(answer: Answer) -> tuple[int, str, Any] | None:
     if isinstance(code, bool) or not isinstance(code, int):
         return None
     message = document.get("message")
-    return code, answer.clean(message) if isinstance(message, str) else "", document.get("data")
+    return code, message if isinstance(message, str) else "", document.get("data")
 
 
 def _error_without_envelope(answer: Answer) -> FaceWarpError:
