@@ -123,7 +123,7 @@ async def transitions(write: Write, *, jobs: int, waiting: int) -> float:
             await log.uploaded()
             await log.intent(TaskKind.IMAGE_SWAP)
             await log.created(TaskKind.IMAGE_SWAP, number)
-            await log.done(evolve(RESULT, task_id=number), path=f"{number}.png", size=1_234_567, digest=b"d" * 32)
+            await log.done(RESULT, path=f"{number}.png", size=1_234_567, digest=b"d" * 32)
 
     begun = time.perf_counter()
     async with asyncio.TaskGroup() as group:
