@@ -467,6 +467,7 @@ def table(results: dict[tuple[Regime, int, str], list[Figures]]) -> Iterator[str
         "calls / bound",
         "noticed after, s",
         "refused",
+        "end foreseen to",
     ]
     yield f"| {' | '.join(head)} |"
     yield f"|{' --- |' * len(head)}"
@@ -480,7 +481,9 @@ def table(results: dict[tuple[Regime, int, str], list[Figures]]) -> Iterator[str
             _spread([each.calls for each in figures], ".3f"),
             _spread([each.noticed_s for each in figures], ".1f"),
             _spread([100 * each.refused for each in figures], ".1f") + " %",
-            _spread([100 * each.foreseen for each in figures], ".0f") + " %",
+            "-"
+            if math.isnan(figures[0].foreseen)
+            else _spread([100 * each.foreseen for each in figures], ".0f") + " %",
         ]
         yield f"| {' | '.join(cells)} |"
 
