@@ -63,12 +63,12 @@ class Partial:
         pace = _Pace(stall_s)
         writer = PartWriter(self.path, self.length, self._threads)
         is_whole = False
-        with writing(self.target):
+        with writing(self.target, total):
             await writer.open(total)
         try:
             async for chunk in response.content.iter_any():
                 self._check_bound(writer.received + len(chunk))
-                with writing(self.target):
+                with writing(self.target, total):
                     has_written = await writer.put(chunk)
                 if has_written:
                     tell(self._on_progress, writer.received, total or 0)
@@ -76,7 +76,7 @@ class Partial:
                     raise IncompleteTransferError(f"{self.target}: hardly a byte arrived for {stall_s:g} s")
             is_whole = total is None or writer.received == total
         finally:
-            with writing(self.target), anyio.CancelScope(shield=True):
+            with writing(self.target, total), anyio.CancelScope(shield=True):
                 try:
                     await writer.close(sync=is_whole)
                 finally:
@@ -129,14 +129,15 @@ class _Pace:
 
 
 @contextlib.contextmanager
-def writing(target: Path) -> Iterator[None]:
-    """Turn the system's errors into those of a target that cannot be written."""
+def writing(target: Path, length: int | None = None) -> Iterator[None]:
+    """Turn the system's errors into those of a target that cannot be written; `length` is what it needs, if known."""
     try:
         yield
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        cls = DiskFullError if full else OutputError
-        raise cls(f"{target}: cannot be written: {error.strerror or error}") from error
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
+            raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
+        needed = "" if length is None else f"; it needs {length} bytes"
+        raise DiskFullError(f"{target}: cannot be written: {error.strerror}{needed}") from error
 
 
 def discard(part: Path) -> None:
