@@ -9,8 +9,15 @@ from typing import Annotated, Literal
 from attrs import frozen
 from cyclopts import Group, Parameter, validators
 
+from facewarp_async.config import Limits
+
+_SELECTION = Group("Choosing files", sort_key=4)
+_LIMITS = Group("Limits", sort_key=6)
 _RESUME = Group("Going on with an earlier run", sort_key=8)
 _SERVICE = Group("Service", sort_key=10)
+
+_DEFAULTS = Limits()
+_MOST_DIGITS = 9
 
 
 def _check_rate(_type: object, value: float | None) -> None:
@@ -80,6 +87,91 @@ class ResumeOptions:
     ] = False
 
 
+@frozen(kw_only=True)
+class SelectionOptions:
+    """Which files a batch is about."""
+
+    manifest: Annotated[
+        Path | None,
+        Parameter(
+            group=_SELECTION,
+            help="Instead of FOLDER: a file that lists the media, as CSV with a header or as JSON lines. Its columns "
+            "are media, face or faces (0=a.jpg;2=b.jpg), kind (image, video, multi), hd and name; media must be there.",
+        ),
+    ] = None
+    include: Annotated[
+        list[str] | None,
+        Parameter(
+            group=_SELECTION,
+            help="Take only the files that this pattern fits, such as *.jpg, or holiday/*.png with a path below "
+            "FOLDER. May be given several times.",
+        ),
+    ] = None
+    exclude: Annotated[
+        list[str] | None,
+        Parameter(group=_SELECTION, help="Leave out the files and folders that this pattern fits; as --include."),
+    ] = None
+    recursive: Annotated[
+        bool, Parameter(negative="--no-recursive", group=_SELECTION, help="Go into the folders below.")
+    ] = True
+
+
+@frozen(kw_only=True)
+class LimitOptions:
+    """How much a batch may do, and how much of it at once."""
+
+    dry_run: Annotated[
+        bool,
+        Parameter(
+            group=_LIMITS, help="Print what would be sent, created and paid for, and how long it takes; do nothing."
+        ),
+    ] = False
+    max_credits: Annotated[
+        int | None,
+        Parameter(
+            group=_LIMITS,
+            validator=validators.Number(gte=0),
+            help="Stop, with exit code 3, before more than so many tasks were created in this run.",
+        ),
+    ] = None
+    uploads: Annotated[
+        int, Parameter(group=_LIMITS, validator=validators.Number(gte=1), help="How many files are sent at once.")
+    ] = _DEFAULTS.uploads
+    in_flight: Annotated[
+        int, Parameter(group=_LIMITS, validator=validators.Number(gte=1), help="How many tasks are under way at once.")
+    ] = _DEFAULTS.in_flight
+    downloads: Annotated[
+        int, Parameter(group=_LIMITS, validator=validators.Number(gte=1), help="How many results are fetched at once.")
+    ] = _DEFAULTS.downloads
+
+    @property
+    def at_once(self) -> Limits:
+        """How much goes on at once."""
+        return Limits(uploads=self.uploads, in_flight=self.in_flight, downloads=self.downloads)
+
+
+def parse_indexed_face(text: str) -> tuple[int, Path]:
+    """Read ``0=face.jpg``.
+
+    Raises:
+        ValueError: It is something else.
+    """
+    index, separator, path = text.partition("=")
+    if not (separator and path and index.isdecimal() and len(index) < _MOST_DIGITS):
+        raise ValueError(f"{text!r}: expected the index of a face, = and a file, such as 0=me.jpg")
+    return int(index), Path(path)
+
+
+def _check_faces(_type: object, values: list[str]) -> None:
+    indices = [parse_indexed_face(text)[0] for text in values]
+    if len(set(indices)) < len(indices):
+        raise ValueError("names a face twice")
+
+
+Selected = Annotated[SelectionOptions, Parameter(name="*")]
+Limited = Annotated[LimitOptions, Parameter(name="*")]
+IndexedFaces = Annotated[list[str], Parameter(validator=_check_faces, show_default=False)]
+Json = Annotated[bool, Parameter(name="--json")]
 Resume = Annotated[ResumeOptions, Parameter(name="*")]
 Service = Annotated[ServiceOptions, Parameter(name="*")]
 Verbose = Annotated[bool, Parameter(help="Show on stderr what is asked and answered.")]

@@ -17,7 +17,7 @@ from facewarp_async.cli.output import Output
 from facewarp_async.cli.tally import Tally
 from facewarp_async.cli.text import seconds, shorten, visible
 from facewarp_async.errors import Stage
-from facewarp_async.pipeline import Event, JobEnded, StageBegun
+from facewarp_async.pipeline import Event, JobEnded
 
 _NARROW_COLUMNS = 64
 _LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 36
@@ -145,16 +145,6 @@ def job_progress(output: Output, subject: object) -> Iterator[Callable[[Stage], 
 
     with _live(output, step):
         yield show
-
-
-def stages_to(show: Callable[[Stage], None]) -> OnEvent:
-    """Return a listener that passes on the stages that begin."""
-
-    def listen(event: Event) -> None:
-        if isinstance(event, StageBegun):
-            show(event.stage)
-
-    return listen
 
 
 def _live(output: Output, picture: _Bars | _Step) -> Live:

@@ -10,6 +10,7 @@ from typing import Final
 import attrs
 from attrs import frozen
 
+from facewarp_async.cli.cap import CappedClient
 from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.options import ServiceOptions
 from facewarp_async.cli.output import Output
@@ -79,15 +80,14 @@ def _paced(provider: Provider, rps: float | None) -> Provider:
     return provider if rps is None else attrs.evolve(provider, requests_per_second=rps or None)
 
 
-def _make_client(provider: Provider, credentials: Credentials) -> FaceSwapClient:
-    if provider.name == LOCAL and provider.requests_per_second is None:
-        return FaceSwapClient(provider, credentials, poll_policy=_EAGER)
-    return FaceSwapClient(provider, credentials)
+def _make_client(provider: Provider, credentials: Credentials, most_tasks: int | None) -> FaceSwapClient:
+    is_eager = provider.name == LOCAL and provider.requests_per_second is None
+    return CappedClient(provider, credentials, poll_policy=_EAGER if is_eager else "learnt", most_tasks=most_tasks)
 
 
 @asynccontextmanager
 async def open_client(
-    service: Remote | Embedded, output: Output, *, data_dir: Path | None = None
+    service: Remote | Embedded, output: Output, *, data_dir: Path | None = None, most_tasks: int | None = None
 ) -> AsyncIterator[FaceSwapClient]:
     """Give a client for a service, and start that service where it is the embedded one.
 
@@ -95,23 +95,26 @@ async def open_client(
         service: From `choose_service`.
         output: Is told that nothing leaves this machine.
         data_dir: Where the embedded service keeps its files and tasks; ``None``: it forgets them at the end.
+        most_tasks: How many tasks may be created; ``None``: any number.
 
     Raises:
         ConfigurationError: The data directory cannot be used.
         MissingExtraError: The embedded service needs the extra ``local``.
     """
     if isinstance(service, Remote):
-        async with _make_client(service.provider, service.credentials) as client:
+        async with _make_client(service.provider, service.credentials, most_tasks) as client:
             yield client
         return
-    async with _embedded_client(service, data_dir) as client:
+    async with _embedded_client(service, data_dir, most_tasks) as client:
         reason = "" if service.is_chosen else f"no credentials ({_CREDENTIALS[0]} is not set): "
         output.say(f"{reason}swapping locally, nothing leaves this machine", style="dim")
         yield client
 
 
 @asynccontextmanager
-async def _embedded_client(embedded: Embedded, data_dir: Path | None) -> AsyncIterator[FaceSwapClient]:
+async def _embedded_client(
+    embedded: Embedded, data_dir: Path | None, most_tasks: int | None
+) -> AsyncIterator[FaceSwapClient]:
     # Not above: a command that speaks to a vendor has no use for it.
     from facewarp_async.server import LocalService  # noqa: PLC0415
 
@@ -121,4 +124,4 @@ async def _embedded_client(embedded: Embedded, data_dir: Path | None) -> AsyncIt
         except OSError as error:
             raise UsageError(f"{error.filename or data_dir}: cannot be used: {error.strerror}") from error
         provider = attrs.evolve(service.provider, requests_per_second=embedded.requests_per_second)
-        yield await running.enter_async_context(_make_client(provider, service.auth))
+        yield await running.enter_async_context(_make_client(provider, service.auth, most_tasks))

@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+from facewarp_async.cli.exits import SpendingLimitError
 from facewarp_async.errors import FaceWarpError
 from facewarp_async.models import Asset, Job
-from facewarp_async.pipeline import Completed, Failed, Outcome
+from facewarp_async.pipeline import Completed, Failed, Outcome, Skipped
+
+
+def as_told(outcome: Outcome) -> Outcome:
+    """Return an outcome as the user is told of it: a job that came upon the user's own limit was skipped, if nothing
+    was paid for it.
+    """
+    if isinstance(outcome, Failed) and isinstance(outcome.error, SpendingLimitError) and outcome.task_id is None:
+        return Skipped(job=outcome.job, reason=f"the batch was stopped: {outcome.error}")
+    return outcome
 
 
 def outcome_record(outcome: Outcome) -> dict[str, Any]:

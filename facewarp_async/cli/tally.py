@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from attrs import Factory, define, frozen
 
-from facewarp_async.cli.records import media_name
+from facewarp_async.cli.records import as_told, media_name
 from facewarp_async.errors import InDoubtError, Stage
 from facewarp_async.pipeline import Completed, Event, Failed, Outcome, StageBegun
 
@@ -80,7 +80,7 @@ class Tally:
             self._reach(event.index, _CREATED)
         self._reached.pop(event.index, None)
         self._open.pop(event.index, None)
-        self._end(event.outcome)
+        self._end(as_told(event.outcome))
 
     def _end(self, outcome: Outcome) -> None:
         match outcome:

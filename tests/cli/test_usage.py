@@ -50,6 +50,24 @@ def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         (["demo", "-o", "a.png"], "results cannot be written there"),
         (["serve", "--data-dir", "a.png"], "a.png"),
         (["batch", "media", "--face", "face.png", "-o", "out", "--uploads", "0"], "--uploads"),
+        (["batch", "-o", "out"], "which files? Name a FOLDER, or a --manifest"),
+        (["batch", "media", "-o", "out"], "which face?"),
+        (["batch", "media", "--face", "face.png", "-o", "out", "--max-credits", "-1"], "--max-credits"),
+        (["batch", "media", "--manifest", "jobs.csv", "-o", "out"], "expected one of them"),
+        (["batch", "--manifest", "gone.csv", "-o", "out"], "gone.csv: cannot be read"),
+        (["batch", "--manifest", "jobs.csv", "-o", "out"], "jobs.csv, line 3, column face: is missing"),
+        (["batch", "--manifest", "jobs.csv", "--include", "*.png", "-o", "out"], "choose from a FOLDER"),
+        (["batch", "--manifest", "jobs.csv", "--face", "face.png", "-o", "media"], "--out media holds media/b.png"),
+        (["faces", "missing.png"], "missing.png: cannot be read"),
+        (["faces", "a.png", "-o", "face.png"], "results cannot be written there"),
+        (["multi", "a.png"], "--face"),
+        (["multi", "a.png", "--face", "face.png"], "expected the index of a face, = and a file"),
+        (["multi", "a.png", "--face", "0=face.png", "--face", "0=a.png"], "names a face twice"),
+        (["multi", "a.png", "--face", "0=missing.png"], "missing.png: cannot be read"),
+        (["multi", "a.png", "--face", "0=face.png", "-o", "face.png"], "would be written over"),
+        (["task", "5"], "say which with --provider or --base-url"),
+        (["task", "x"], "TASK"),
+        (["completion", "cmd"], "SHELL"),
         (["serve", "--port", "99999"], "--port"),
         (["serve", "--host", "256.0.0.1"], "cannot listen"),
     ],
@@ -60,6 +78,7 @@ def test_what_cannot_be_meant_is_refused_with_a_reason(
     for name in ("a.png", "face.png", "clip.mp4", "media/b.png", "out/face.png"):
         make_file(name)
     Path("empty.png").touch()
+    Path("jobs.csv").write_text("media,face\nmedia/b.png,face.png\na.png,\n")
     before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
     assert run_program(arguments) == 2
     out, err = capsys.readouterr()
@@ -83,7 +102,7 @@ def test_a_message_shows_what_was_typed_as_text(capsys: pytest.CaptureFixture[st
     assert err == "facewarp: [red]\\x1b[31m\\n.png: cannot be read: No such file or directory\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "swap", "batch", "serve"])
+@pytest.mark.parametrize("command", ["demo", "swap", "faces", "multi", "batch", "task", "serve", "completion"])
 def test_each_command_has_help_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program([command, "--help"]) == 0
     out, err = capsys.readouterr()
@@ -108,3 +127,12 @@ def test_help_documents_the_exit_codes_and_the_environment(capsys: pytest.Captur
 def test_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program(["--version"]) == 0
     assert capsys.readouterr().out.startswith("facewarp-async 0.")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_completion_script_names_the_commands_and_options(shell: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_program(["completion", shell]) == 0
+    out = capsys.readouterr().out
+    assert "facewarp" in out
+    for word in ("multi", "max-credits", "in-doubt"):
+        assert word in out

@@ -1,0 +1,154 @@
+"""A batch that runs: its outcomes told one by one, and what there is to say at the end."""
+
+from __future__ import annotations
+
+import time
+from itertools import islice
+from pathlib import Path
+
+import anyio
+import anyio.to_thread
+from attrs import frozen
+
+from facewarp_async.cli.exits import ExitCode, exit_code_for
+from facewarp_async.cli.failures import failure_text
+from facewarp_async.cli.output import Output
+from facewarp_async.cli.progress import OnEvent, batch_progress
+from facewarp_async.cli.provider import LOCAL
+from facewarp_async.cli.records import as_told, outcome_record
+from facewarp_async.cli.resuming import entered, journal_path, next_steps
+from facewarp_async.cli.selection import BatchJobs
+from facewarp_async.cli.tally import Tally
+from facewarp_async.cli.text import seconds
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.config import Limits
+from facewarp_async.errors import FaceWarpError, InDoubtError, InputError
+from facewarp_async.journal import InDoubtChoice
+from facewarp_async.pipeline import Completed, Failed, Outcome, SwapPipeline
+
+_COUNTED_AT_ONCE = 500
+
+
+@frozen(kw_only=True)
+class BatchSettings:
+    """What a batch does with its jobs.
+
+    Attributes:
+        source: Where they come from, for messages.
+        out: Where results go.
+        as_json: Whether stdout gets an object for each job, instead of the paths that were written.
+        limits: How much goes on at once.
+        has_journal: Whether it is remembered.
+        in_doubt: What to do about creates that were lost sight of.
+        retry_failed: Whether jobs that had failed are tried again.
+    """
+
+    source: Path
+    out: Path
+    as_json: bool
+    limits: Limits
+    has_journal: bool
+    in_doubt: InDoubtChoice
+    retry_failed: bool
+
+
+class BatchRun:
+    """A batch that runs.
+
+    Args:
+        settings: What was asked for.
+        jobs: What there is to do.
+        client: Of the service that was chosen.
+        output: Where to tell of it.
+    """
+
+    def __init__(self, settings: BatchSettings, jobs: BatchJobs, client: FaceSwapClient, output: Output) -> None:
+        self._settings = settings
+        self._output = output
+        self._jobs = jobs
+        self._client = client
+        self._is_free = client.provider.name == LOCAL
+        self._tally = Tally()
+        self._begun: float | None = None
+
+    async def __call__(self) -> ExitCode:
+        """Run it to its end."""
+        output, tally = self._output, self._tally
+        how, ending = "interrupted", None
+        try:
+            with batch_progress(output, tally) as on_event:
+                async with entered(self._pipeline(on_event)) as pipeline:
+                    self._begun = time.monotonic()
+                    ending = await self._stream(pipeline)
+            how = "finished" if ending is None else "stopped"
+        finally:
+            self._tell_end(how)
+        if ending is not None:
+            output.warn(str(ending))
+            return exit_code_for(ending)
+        if not tally.ended:
+            output.say(f"{self._settings.source} holds no pictures and no videos")
+        return ExitCode.FAILED if tally.failed else ExitCode.DONE
+
+    def _pipeline(self, on_event: OnEvent) -> SwapPipeline:
+        settings = self._settings
+        return SwapPipeline(
+            self._client,
+            limits=settings.limits,
+            output_dir=settings.out,
+            journal=journal_path(settings.out) if settings.has_journal else None,
+            in_doubt=settings.in_doubt,
+            retry_failed=settings.retry_failed,
+            on_event=on_event,
+        )
+
+    async def _stream(self, pipeline: SwapPipeline) -> FaceWarpError | None:
+        """Run the jobs and tell of each; return the error that has ended them before their time."""
+        ending: FaceWarpError | None = None
+        async with anyio.create_task_group() as group:
+            group.start_soon(_count, self._jobs, self._tally)
+            try:
+                async for outcome in pipeline.stream(self._jobs):
+                    await self._tell(outcome)
+            except FaceWarpError as error:  # the folder cannot be read on
+                ending = error
+            group.cancel_scope.cancel()
+        return ending or pipeline.stopped_by
+
+    async def _tell(self, outcome: Outcome) -> None:
+        outcome = as_told(outcome)
+        if isinstance(outcome, Failed):
+            kind = "in doubt" if isinstance(outcome.error, InDoubtError) else "failed"
+            self._output.say(f"{kind}: {failure_text(outcome, is_free=self._is_free)}", style="red")
+        if self._settings.as_json:
+            await self._output.json(outcome_record(outcome))
+        elif isinstance(outcome, Completed) and outcome.path is not None:
+            await self._output.path(outcome.path)
+
+    def _tell_end(self, how: str) -> None:
+        if self._begun is None:  # it did not even begin
+            return
+        self._output.say(f"{how}: {self._tally.summary()}, {seconds(time.monotonic() - self._begun)}")
+        steps = next_steps(
+            self._tally,
+            is_complete=how == "finished",
+            has_journal=self._settings.has_journal,
+            is_free=self._is_free,
+        )
+        for step in steps:
+            self._output.say(step)
+
+
+async def _count(jobs: BatchJobs, tally: Tally) -> None:
+    """Find out how many jobs there will be, while the first ones run already."""
+    found, total = iter(jobs), 0
+
+    def count_some() -> int:
+        return sum(1 for _ in islice(found, _COUNTED_AT_ONCE))
+
+    try:
+        while counted := await anyio.to_thread.run_sync(count_some):
+            total += counted
+    except InputError:  # the jobs themselves meet it too
+        return
+    tally.total = total
