@@ -29,10 +29,8 @@ from benchmarks.sinks import Sink, Workshop
 
 KEY = "0123456789abcdef0123456789abcdef"
 CONCURRENCY = 32
-GRANT = {
-    "upload_url": f"https://storage.example/temporary/0123/a.png?X-Amz-Signature={'0' * 64}",
-    "key": "temporary/a.png",
-}
+GRANT_URL = f"https://storage.example/temporary/0123/a.png?X-Amz-Signature={'0' * 64}"
+GRANT = {"upload_url": GRANT_URL, "key": "temporary/a.png"}
 ANSWER = {"code": 200, "message": "success", "data": GRANT}
 
 
