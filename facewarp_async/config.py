@@ -145,7 +145,7 @@ class Limits:
     """
 
     uploads: int = field(default=8, validator=validators.ge(1))
-    in_flight: int = field(default=64, validator=validators.ge(1))
+    in_flight: int = field(default=128, validator=validators.ge(1))
     downloads: int = field(default=8, validator=validators.ge(1))
     read_ahead: int = field(default=1000, validator=validators.ge(1))
 

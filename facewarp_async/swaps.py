@@ -227,9 +227,12 @@ class _JobTasks:
     async def _upload(self, files: Sequence[File]) -> list[Asset]:
         self._run.enter(Stage.UPLOAD)
         uploads, slots = self._resources.uploads, self._resources.upload_slots
-        assets = [file if isinstance(file, Asset) else await uploads.asset(file, slot=slots) for file in files]
+        # The faces first: one that many jobs share would else wait behind the media of all, and so would every create.
+        assets = [
+            file if isinstance(file, Asset) else await uploads.asset(file, slot=slots) for file in reversed(files)
+        ]
         await self._log.uploaded()
-        return assets
+        return assets[::-1]
 
     async def _create(self, kind: TaskKind, request: ApiRequest) -> int:
         sending = _Sending(self._run, self._log, kind)

@@ -251,7 +251,9 @@ async def _secret_echo(service: Any, asked: Any, _writer: Any) -> bytes:
 
 @plays("secret-echo", STORAGE)
 async def _signature_echo(service: Any, asked: Any, _writer: Any) -> bytes:
-    body = f"<Error><Code>AccessDenied</Code><SignatureProvided>{service.secrets[2]}</SignatureProvided>{asked.target}"
+    body = (
+        f"<Error><Code>EntityTooLarge</Code><SignatureProvided>{service.secrets[2]}</SignatureProvided>{asked.target}"
+    )
     return bytes(service.reply(body.encode(), status="400 No"))
 
 

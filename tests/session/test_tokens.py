@@ -200,7 +200,7 @@ async def test_calls_go_on_when_tokens_expire_in_between(make_client: MakeClient
 
 
 async def test_a_refused_api_key_is_final(local: LocalService, make_client: MakeClient) -> None:
-    async with make_client(local.provider, ApiKey("not the key")) as client:
+    async with make_client(local.provider, ApiKey("another-key")) as client:
         with pytest.raises(AuthenticationError) as caught:
             await client.request_upload("a.png")
     assert (caught.value.code, caught.value.http_status) == (401, 401)
