@@ -66,7 +66,8 @@ async def run_bare(url: str, count: int) -> None:
 async def run_client(url: str, count: int) -> None:
     from facewarp_async import ApiKey, FaceSwapClient, Provider  # noqa: PLC0415 - after orjson was hidden
 
-    async with FaceSwapClient(Provider("sink", url, requests_per_second=None), ApiKey(KEY)) as client:
+    provider = Provider("sink", url, requests_per_second=None)
+    async with FaceSwapClient(provider, ApiKey(KEY), cache_dir=False) as client:
 
         async def call() -> None:
             grant = await client.request_upload("a.png")

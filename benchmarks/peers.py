@@ -24,7 +24,7 @@ import statistics
 import sys
 import tempfile
 import urllib.request
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -96,10 +96,12 @@ async def run_facewarp(
     )
 
     provider = Provider("stand-in", url, requests_per_second=None)
-    policy = None if every_s is None else FixedPolling(image_s=2 * every_s, factor=1, longest_s=every_s)
+    policy: Any = "learnt"
+    if every_s is not None:
+        policy = FixedPolling(image_s=2 * every_s, factor=1, longest_s=every_s)
     everything = len(media)
     limits = Limits(uploads=everything, in_flight=everything, downloads=everything)
-    async with FaceSwapClient(provider, ApiKey("0123456789abcdef"), poll_policy=policy) as client:
+    async with FaceSwapClient(provider, ApiKey("0123456789abcdef"), poll_policy=policy, cache_dir=False) as client:
 
         async def batch() -> None:
             async with SwapPipeline(client, output_dir=out, limits=limits) as pipeline:
@@ -173,14 +175,14 @@ def run_here(name: str, url: str, folder: Path) -> None:
     out.mkdir()
     media = sorted((folder / "media").iterdir())
     large = sorted((folder / "large").iterdir())
-    run = {
+    runs: dict[str, Callable[..., Coroutine[Any, Any, None]]] = {
         OWN: run_facewarp,
         EQUAL: partial(run_facewarp, every_s=0.5),
         "magic_hour": run_magic_hour,
         "replicate": run_replicate,
         "wavespeed": run_wavespeed,
-    }[name]
-    asyncio.run(run(url, media, folder / "face.png", large, out))
+    }
+    asyncio.run(runs[name](url, media, folder / "face.png", large, out))
     results = [path for path in out.rglob("*") if path.is_file()]
     assert [path.stat().st_size for path in results] == [MEDIA_BYTES] * len(media)
     for path in sorted(out.rglob("*"), reverse=True):

@@ -53,7 +53,7 @@ async def run_batch(name: str, count: int, url: str, key: str, *, journal: bool)
     folder, done = Path(name), 0
     provider = Provider("stand-in", url, requests_per_second=None, typical_image_s=0.01)
     async with (
-        FaceSwapClient(provider, ApiKey(key)) as client,
+        FaceSwapClient(provider, ApiKey(key), cache_dir=False) as client,
         pipeline_of(client, folder, journal=journal) as pipeline,
     ):
         with Meter() as meter:
@@ -145,7 +145,10 @@ async def begun_before(count: int, *, slow_taker: bool) -> tuple[int, int]:
                 yield job
 
         provider = Provider("stand-in", service.url, requests_per_second=None, typical_image_s=0.01)
-        async with FaceSwapClient(provider, ApiKey(KEY)) as client, SwapPipeline(client, limits=limits) as pipeline:
+        async with (
+            FaceSwapClient(provider, ApiKey(KEY), cache_dir=False) as client,
+            SwapPipeline(client, limits=limits) as pipeline,
+        ):
             if not slow_taker:
                 hold_first(client)
             stream = pipeline.stream(counted())

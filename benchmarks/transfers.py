@@ -109,11 +109,11 @@ async def check_bytes(path: Path) -> None:
     assert arrived.hexdigest() == expected
 
 
-def upload(shop: Workshop, *, rounds: int, size: int) -> None:
+def upload(shop: Workshop, ways: list[bool], *, rounds: int, size: int) -> None:
     """One large file over TLS and over plain HTTP."""
     path, base = make_file(shop.folder / "large.png", size), curl_base()
     asyncio.run(check_bytes(path))
-    for tls in (True, False):
+    for tls in ways:
         with shop.sink(tls=tls, unread=tls) as sink:
             contest = Contest(
                 {
@@ -140,10 +140,10 @@ def upload(shop: Workshop, *, rounds: int, size: int) -> None:
         print(f"  CPU with a progress callback / without: {spread(told, 3)}")
 
 
-def eight(shop: Workshop, *, rounds: int, size: int) -> None:
+def eight(shop: Workshop, ways: list[bool], *, rounds: int, size: int) -> None:
     """Eight large files at once."""
     path = make_file(shop.folder / "large.png", size)
-    for tls in (True, False):
+    for tls in ways:
         with shop.sink(tls=tls) as sink:
             contest = Contest({"facewarp": contestant("eight", sink, path)}).run(rounds)
             connections, _, taken = sink.counts()
@@ -156,13 +156,15 @@ def eight(shop: Workshop, *, rounds: int, size: int) -> None:
         verdict(f"{way}: the loop is held up for {lag:.1f} ms (median of rounds)", met=lag <= 10)
 
 
-def many(shop: Workshop, *, rounds: int, count: int, concurrencies: list[int], foreign: str | None) -> None:
+def many(
+    shop: Workshop, ways: list[bool], *, rounds: int, count: int, concurrencies: list[int], foreign: str | None
+) -> None:
     """Many small files."""
     folder, base = shop.folder / "small", curl_base()
     folder.mkdir()
     for number in range(count):
         make_file(folder / f"{number:05}.png", SMALL_BYTES)
-    for tls in (True, False):
+    for tls in ways:
         for concurrency in concurrencies:
             with shop.sink(tls=tls) as sink:
                 contestants: dict[str, Callable[[], Cost]] = {
@@ -202,10 +204,10 @@ def run_curl_many(base: Cost, sink: Sink, folder: Path, concurrency: int) -> Cos
     return run_curl(base, sink, "-Z", "--parallel-max", concurrency, "-K", listed)
 
 
-def download(shop: Workshop, *, rounds: int, size: int, count: int, disk: Path) -> None:
+def download(shop: Workshop, ways: list[bool], *, rounds: int, size: int, count: int, disk: Path) -> None:
     """One large file to memory, where only the work counts; many small ones to a disk, where their syncing does."""
     base = curl_base()
-    for tls in (True, False):
+    for tls in ways:
         with shop.sink(tls=tls) as sink, folder_in_memory() as memory:
             url, target = f"{sink.url}/bytes/{size}", memory / "curl.bin"
 
@@ -250,6 +252,7 @@ def folder_in_memory() -> Iterator[Path]:
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks transfers", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("part", nargs="?", choices=["all", "upload", "eight", "many", "download"], default="all")
+    parser.add_argument("--ways", nargs="+", choices=["tls", "http"], default=["tls", "http"])
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--megabytes", type=int, default=500, help="size of the large file, in MiB")
     parser.add_argument("--files", type=int, default=2000, help="how many small ones")
@@ -261,23 +264,24 @@ def main() -> None:
     if shutil.which("curl") is None:
         parser.error("curl is not installed")
     if given.quick:
-        given.rounds, given.megabytes, given.files, given.concurrency = 1, 8, 20, [4]
-    size = given.megabytes * MIB
+        given.rounds, given.megabytes, given.files, given.concurrency, given.ways = 1, 8, 20, [4], ["tls"]
+    size, ways = given.megabytes * MIB, [way == "tls" for way in given.ways]
     with Workshop.opened() as shop:
         if given.part in {"all", "upload"}:
-            upload(shop, rounds=given.rounds, size=size)
+            upload(shop, ways, rounds=given.rounds, size=size)
         if given.part in {"all", "eight"}:
-            eight(shop, rounds=max(1, given.rounds // 2), size=size)
+            eight(shop, ways, rounds=max(1, given.rounds // 2), size=size)
         if given.part in {"all", "many"}:
             many(
                 shop,
+                ways,
                 rounds=given.rounds,
                 count=given.files,
                 concurrencies=given.concurrency,
                 foreign=given.foreign,
             )
         if given.part in {"all", "download"}:
-            download(shop, rounds=given.rounds, size=size, count=max(20, given.files // 10), disk=given.disk)
+            download(shop, ways, rounds=given.rounds, size=size, count=max(20, given.files // 10), disk=given.disk)
 
 
 if __name__ == "__main__":
