@@ -68,7 +68,7 @@ class BatchRun:
         self._jobs = jobs
         self._client = client
         self._is_free = client.provider.name == LOCAL
-        self._tally = Tally()
+        self._tally = Tally(rate=client.provider.requests_per_second)
         self._begun: float | None = None
 
     async def __call__(self) -> ExitCode:

@@ -20,7 +20,7 @@ from facewarp_async.errors import Stage
 from facewarp_async.pipeline import Event, JobEnded
 
 _NARROW_COLUMNS = 64
-_LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 36
+_LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 50
 _MARGIN = 4
 """Left free, for the ``^C`` that a terminal writes there must not begin a new line."""
 _FRAMES_PER_S = 8
@@ -39,7 +39,8 @@ class _Bars:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         elapsed = seconds(time.monotonic() - self._begun)
         if options.max_width < _NARROW_COLUMNS:
-            yield Text(shorten(f"{self._tally.line()}, {elapsed}", options.max_width - _MARGIN), no_wrap=True)
+            line = f"{self._tally.line()}, {elapsed}{self._tally.left()}"
+            yield Text(shorten(line, options.max_width - _MARGIN), no_wrap=True)
             return
         tally, total = self._tally, self._tally.total
         bar_columns = min(_WIDEST_BAR, options.max_width - _LABEL_COLUMNS - _COUNT_COLUMNS - 2 - _MARGIN)
@@ -51,7 +52,9 @@ class _Bars:
         table.add_row("created", self._bar(tally.created, "magenta"), _of(tally.created, total))
         failed = (f"  {tally.failed} failed", "red") if tally.failed else ""
         table.add_row(
-            "done", self._bar(tally.done, "green"), Text.assemble(_of(tally.done, total), failed, f"  {elapsed}")
+            "done",
+            self._bar(tally.done, "green"),
+            Text.assemble(_of(tally.done, total), failed, f"  {elapsed}{tally.left()}"),
         )
         yield table
 
@@ -84,7 +87,7 @@ class _Lines:
         """Write one if it is due."""
         if self._clock() < self._due:
             return
-        self._output.say(self._tally.line())
+        self._output.say(self._tally.line() + self._tally.left())
         self._interval_s = min(2 * self._interval_s, _LONGEST_INTERVAL_S)
         self._due = self._clock() + self._interval_s
 

@@ -1,12 +1,17 @@
-"""How far a batch is, counted from the pipeline's events. Pure."""
+"""How far a batch is, counted from the pipeline's events, and how long it will still take."""
 
 from __future__ import annotations
+
+import time
+from collections.abc import Callable
 
 from attrs import Factory, define, frozen
 
 from facewarp_async.cli.records import as_told, media_name
+from facewarp_async.cli.text import seconds
 from facewarp_async.errors import InDoubtError, Stage
 from facewarp_async.pipeline import Completed, Event, Failed, Outcome, StageBegun
+from facewarp_async.policy.remaining import Remaining
 
 MOST_NAMES = 200
 """How many jobs in doubt are remembered by name; more are counted."""
@@ -44,6 +49,8 @@ class Tally:
         failed_before: How many of those that failed had failed in an earlier run, and were not tried again.
         in_doubt: How many of those that failed may have been paid for all the same.
         doubted: The media of the first of them.
+        rate: How many calls a second may leave; ``None`` for any number.
+        clock: Steady seconds.
     """
 
     total: int | None = None
@@ -56,6 +63,10 @@ class Tally:
     failed_before: int = 0
     in_doubt: int = 0
     doubted: list[str] = Factory(list)
+    rate: float | None = None
+    clock: Callable[[], float] = time.monotonic
+    _remaining: Remaining = Factory(Remaining)
+    _never_created: int = 0
     _reached: dict[int, int] = Factory(dict)
     _open: dict[int, OpenTask] = Factory(dict)
 
@@ -71,11 +82,20 @@ class Tally:
 
     def count(self, event: Event) -> None:
         """Take note of an event."""
+        now = self.clock()
         if isinstance(event, StageBegun):
-            self._reach(event.index, _REACHED.get(event.stage, 0))
+            self._remaining.begun(now)
+            level = _REACHED.get(event.stage, 0)
+            if self._reached.get(event.index, 0) < _UPLOADED <= level:
+                self._remaining.uploaded(now)
+            if event.stage is Stage.WAIT:
+                self._remaining.created(event.index, now)
+            self._reach(event.index, level)
             if event.task_id is not None:
                 self._open[event.index] = OpenTask(event.task_id, media_name(event.job))
             return
+        self._never_created += self._reached.get(event.index, 0) < _CREATED
+        self._remaining.ended(event.index, now)
         if isinstance(event.outcome, Completed) and event.outcome.resumed:
             self._reach(event.index, _CREATED)
         self._reached.pop(event.index, None)
@@ -106,6 +126,16 @@ class Tally:
         self._reached[index] = max(before, level)
         self.uploaded += before < _UPLOADED <= level
         self.created += before < _CREATED <= level
+
+    def left(self) -> str:
+        """Return about how long it will still take, empty where that cannot be told."""
+        # What ends without a task (done before, failed before) costs no time worth counting.
+        self._remaining.total = None if self.total is None else self.total - self._never_created
+        self._remaining.rate = self.rate
+        left_s = self._remaining.remaining_s(self.clock())
+        if left_s is None or self.ended == self.total:
+            return ""
+        return f", about {seconds(left_s) if left_s >= 60 else f'{left_s:.0f} s'} left"
 
     def line(self) -> str:
         """Return it as one short line."""

@@ -72,3 +72,25 @@ def test_tasks_that_are_under_way_are_known_until_their_jobs_end() -> None:
     tally.count(StageBegun(index=3, job=JOB, stage=Stage.CREATE))
     tally.count(JobEnded(index=2, outcome=DONE))
     assert tally.open_tasks == [OpenTask(10, "a.jpg"), OpenTask(11, "a.jpg")]
+
+
+def test_the_end_is_foreseen_from_how_fast_jobs_end_and_never_before_its_calls_are_made() -> None:
+    now = 0.0
+    tally = Tally(total=100, clock=lambda: now)
+    assert tally.left() == ""
+    for index in range(50):
+        tally.count(StageBegun(index=index, job=JOB, stage=Stage.WAIT))
+        now += 1
+        tally.count(JobEnded(index=index, outcome=DONE))
+    assert tally.left() == ", about 49 s left"
+    tally.rate = 0.5
+    assert tally.left() == ", about 5 min 20 s left"
+
+
+def test_what_was_done_before_takes_no_time() -> None:
+    tally = Tally(total=11, clock=lambda: 5.0)
+    for index in range(10):
+        tally.count(JobEnded(index=index, outcome=BEFORE))
+    tally.rate = 1
+    tally.count(StageBegun(index=10, job=JOB, stage=Stage.WAIT))
+    assert tally.left() == ", about 1 s left"
