@@ -74,7 +74,7 @@ class Plan:
 
     def lines(self) -> Iterator[str]:
         """Return it in lines for people."""
-        yield f"{self.files} files"
+        yield _counted(self.files, "file")
         for number, what in (
             (self.done_before, "done before"),
             (self.waiting, "paid for before, with results to be fetched"),
@@ -84,11 +84,16 @@ class Plan:
         ):
             if number:
                 yield f"  {number} {what}"
-        yield f"to upload: {self.contents} distinct contents, {bytes_text(self.upload_bytes)}"
+        yield f"to upload: {_counted(self.contents, 'distinct content')}, {bytes_text(self.upload_bytes)}"
         cost = "at no cost" if self.is_free else "and pay for"
         limit = f" of {self.tasks}: --max-credits" if self.created < self.tasks else ""
-        yield f"to create {cost}: {self.created} tasks{limit}"
+        yield f"to create {cost}: {_counted(self.created, 'task')}{limit}"
         if self.duration_s is None:
             yield "no limit of calls: it takes as long as the work does"
         else:
-            yield f"at {self.rate:g} calls a second it takes at least {seconds(self.duration_s)}"
+            unit = "call" if self.rate == 1 else "calls"
+            yield f"at {self.rate:g} {unit} a second it takes at least {seconds(self.duration_s)}"
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"

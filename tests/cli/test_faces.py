@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import subprocess
 from collections.abc import Callable
@@ -12,6 +11,8 @@ from typing import Any
 import anyio
 import pytest
 
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.errors import NoFaceError
 from facewarp_async.models import TaskKind
 from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.wire.requests import CREATE_PATHS
@@ -65,11 +66,10 @@ async def test_several_faces_are_replaced(
 
 
 async def test_a_task_is_looked_at_and_its_result_fetched(
-    run: Any, here: dict[str, str], local: LocalService, make_file: MakeFile, tmp_path: Path
+    run: Any, here: dict[str, str], client: FaceSwapClient, local: LocalService, make_file: MakeFile, tmp_path: Path
 ) -> None:
     media = make_file("a.png")
-    await run("swap", media, make_file("me.png"), env=here)
-    task_id = local.ledger.creations[0].task_id
+    task_id = (await client.swap_image(media, make_file("me.png"))).task_id
     told = await run("task", str(task_id), env=here)
     assert (told.code, told.lines) == (0, [f"task {task_id}: finished, image of 640 x 480"])
     fetched = await run("task", str(task_id), "-o", "again", env=here)
@@ -78,15 +78,21 @@ async def test_a_task_is_looked_at_and_its_result_fetched(
     assert len(local.ledger.creations) == 1
 
 
-async def test_a_task_that_failed_or_is_not_known_is_an_error(
-    run: Any, here: dict[str, str], local: LocalService, make_file: MakeFile
+async def test_a_task_that_failed_is_an_error(
+    run: Any, here: dict[str, str], client: FaceSwapClient, local: LocalService, make_file: MakeFile
 ) -> None:
     local.faults.add(FaultRule(Fault.TASK_FAILS, CREATES, code=602))
-    await run("swap", make_file("a.png"), make_file("me.png"), env=here)
-    failed = await run("task", str(local.ledger.creations[0].task_id), "--json", env=here)
+    with pytest.raises(NoFaceError) as raised:
+        await client.swap_image(make_file("a.png"), make_file("me.png"))
+    failed = await run("task", str(raised.value.task_id), "--json", env=here)
     assert (failed.code, failed.out) == (1, b"")
     assert "code 602" in failed.err
-    assert (await run("task", "999999", env=here)).code == 1
+
+
+async def test_a_task_as_an_object(run: Any, here: dict[str, str], client: FaceSwapClient, make_file: MakeFile) -> None:
+    task_id = (await client.detect_faces(make_file("a.png"))).task_id
+    ended = await run("task", str(task_id), "--json", env=here)
+    assert ended.records == [{"id": task_id, "status": "finished", "message": "", "kind": "faces"}]
 
 
 async def test_a_swap_that_is_interrupted_names_its_task_which_can_be_fetched(
@@ -115,10 +121,3 @@ async def test_a_swap_that_is_interrupted_names_its_task_which_can_be_fetched(
         assert f"facewarp task {task_id} -o FILE fetches it" in errors
         ended = await run("task", str(task_id), "-o", "late.png", "--rps", "0", env=environ)
         assert (ended.code, ended.lines) == (0, ["late.png"])
-
-
-async def test_a_task_as_an_object(run: Any, here: dict[str, str], local: LocalService, make_file: MakeFile) -> None:
-    await run("faces", make_file("a.png"), env=here)
-    task_id = local.ledger.creations[0].task_id
-    ended = await run("task", str(task_id), "--json", env=here)
-    assert json.loads(ended.out) == {"id": task_id, "status": "finished", "message": "", "kind": "faces"}

@@ -70,54 +70,33 @@ async def test_what_is_done_is_kept_and_counted_as_done(
     assert results(tmp_path / "out") == [path.name for path in media]
 
 
-async def test_without_a_journal_nothing_is_remembered(
-    run: Any, here: dict[str, str], local: LocalService, media: list[Path], tmp_path: Path
-) -> None:
-    for _ in range(2):
-        ended = await run(*BATCH, "--no-journal", env=here)
-        assert "finished: 5 done, 0 failed" in ended.err
-    assert len(local.ledger.creations) == 10
-    assert not (tmp_path / "out/.facewarp").exists()
-
-
-async def test_what_failed_for_good_is_told_again_and_tried_again_only_when_asked_for(
+async def test_what_failed_or_is_in_doubt_is_told_again_and_tried_again_only_when_asked_for(
     run: Any, here: dict[str, str], local: LocalService, media: list[Path]
 ) -> None:
     local.faults.add(FaultRule(Fault.TASK_FAILS, CREATES, code=602, nth=2))
+    local.faults.add(FaultRule(Fault.RESET_AFTER, CREATES, nth={1, 3}))
     first = await run(*BATCH, env=here)
-    told = [line for line in first.err.splitlines() if line.startswith("failed: ")]
-    assert (first.code, len(told), len(local.ledger.creations)) == (1, 1, 5)
+    failed = [line for line in first.err.splitlines() if line.startswith("failed: ")]
+    doubted = sorted(line.split(": ")[1] for line in first.err.splitlines() if line.startswith("in doubt: in/"))
+    assert (first.code, len(failed), len(doubted), len(local.ledger.creations)) == (1, 1, 2, 5)
     assert "--retry-failed" not in first.err
-    again = await run(*BATCH, env=here)
-    assert [line for line in again.err.splitlines() if line.startswith("failed: ")] == told
-    assert "4 done (4 done before), 1 failed (1 before)" in again.err
-    assert "1 failed in an earlier run and were not tried again; --retry-failed does so" in again.err
-    assert (again.code, len(local.ledger.creations)) == (1, 5)
-    last = await run(*BATCH, "--retry-failed", env=here)
-    assert "5 done (4 done before), 0 failed" in last.err
-    assert (last.code, len(local.ledger.creations)) == (0, 6)
-
-
-async def test_what_is_in_doubt_is_held_and_named_until_the_user_decides(
-    run: Any, here: dict[str, str], local: LocalService, media: list[Path]
-) -> None:
-    local.faults.add(FaultRule(Fault.RESET_AFTER, CREATES, nth={1, 4}))
-    first = await run(*BATCH, env=here)
-    names = sorted(line.split(": ")[1] for line in first.err.splitlines() if line.startswith("in doubt: in/"))
-    assert (first.code, len(names), len(local.ledger.creations)) == (1, 2, 5)
     local.faults.clear()
+
     again = await run(*BATCH, env=here)
     lines = again.err.splitlines()
+    assert [line for line in lines if line.startswith("failed: ")] == failed
     heading = lines.index(
         "in doubt: tasks may have been created and paid for, and were not created again, for 2 files:"
     )
-    assert sorted(line.strip() for line in lines[heading + 1 : heading + 3]) == names
+    assert sorted(line.strip() for line in lines[heading + 1 : heading + 3]) == doubted
     assert "--in-doubt recreate" in lines[heading + 3]
-    assert "3 done (3 done before), 2 failed (2 in doubt)" in again.err
+    assert "1 failed in an earlier run and were not tried again; --retry-failed does so" in again.err
+    assert "2 done (2 done before), 3 failed (1 before, 2 in doubt)" in again.err
     assert (again.code, len(local.ledger.creations)) == (1, 5)
-    last = await run(*BATCH, "--in-doubt", "recreate", env=here)
-    assert "5 done (3 done before), 0 failed" in last.err
-    assert (last.code, len(local.ledger.creations)) == (0, 7)
+
+    last = await run(*BATCH, "--in-doubt", "recreate", "--retry-failed", env=here)
+    assert "5 done (2 done before), 0 failed" in last.err
+    assert (last.code, len(local.ledger.creations)) == (0, 8)
 
 
 async def test_an_interrupted_batch_says_how_to_go_on_and_does(
@@ -145,7 +124,7 @@ async def test_an_interrupted_batch_says_how_to_go_on_and_does(
 
 
 async def test_without_a_journal_an_interrupted_batch_names_what_was_paid_for(
-    start: Any, settings: Settings, media: list[Path], read_errors: Any
+    start: Any, settings: Settings, media: list[Path], read_errors: Any, tmp_path: Path
 ) -> None:
     async with LocalService(runner=InstantRunner(duration_s=600)) as service:
         environ = settings(service) | {"FACEWARP_PROVIDER": "mine"}
@@ -159,6 +138,7 @@ async def test_without_a_journal_an_interrupted_batch_names_what_was_paid_for(
             errors = await read_errors(process)
             assert await process.wait() == 130
         [creation] = service.ledger.creations
+    assert not (tmp_path / "out/.facewarp").exists()
     assert "paid for and not fetched; facewarp task ID -o FILE fetches each" in errors
     assert errors.splitlines()[-1].startswith(f"  task {creation.task_id}: in/")
     assert "run the same command again" not in errors
@@ -178,21 +158,6 @@ async def test_a_journal_that_another_process_works_with_is_a_usage_error(
     assert (ended.code, ended.out, ended.noise) == (2, b"", [])
     assert f"facewarp: out/{JOURNAL}: the journal is used by another process" in ended.err
     assert "interrupted" not in ended.err
-
-
-@pytest.mark.parametrize("content", [b"not a journal", b"SQLite format 3\0" + bytes(84)])
-async def test_a_damaged_journal_is_named_and_left_as_it_is(
-    content: bytes, run: Any, here: dict[str, str], local: LocalService, media: list[Path], tmp_path: Path
-) -> None:
-    journal = tmp_path / "out" / JOURNAL
-    journal.parent.mkdir(parents=True)
-    journal.write_bytes(content)
-    ended = await run(*BATCH, env=here)
-    assert (ended.code, ended.out, ended.noise) == (2, b"", [])
-    assert f"facewarp: out/{JOURNAL}: " in ended.err
-    assert "paid for, anew" in ended.err
-    assert journal.read_bytes() == content
-    assert local.ledger.calls.total() == 0
 
 
 async def test_the_service_inside_the_command_remembers_its_tasks_after_a_kill(

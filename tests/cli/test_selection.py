@@ -68,21 +68,6 @@ async def test_no_more_tasks_are_created_than_the_user_allows_and_the_next_run_g
     assert "6 done (3 done before), 0 failed" in second.err
 
 
-async def test_a_plan_counts_and_does_nothing(
-    run: Any, here: dict[str, str], local: LocalService, media: list[Path], make_file: MakeFile, tmp_path: Path
-) -> None:
-    make_file("in/same.png", salt=b"in/0.png").write_bytes(media[0].read_bytes())
-    make_file("in/bad.png").write_bytes(b"")
-    ended = await run(*BATCH, "--dry-run", "--json", "--rps", "2", env=here | {"FACEWARP_PROVIDER": "mine"})
-    [plan] = ended.records
-    assert (ended.code, ended.noise) == (1, [])
-    assert "cannot be used: in/bad.png: is empty" in ended.err
-    expected = {"files": 8, "uploads": 7, "upload_bytes": 7000, "tasks": 7, "unusable": 1, "seconds": 11}
-    assert {name: plan[name] for name in expected} == expected
-    assert local.ledger.calls.total() == 0
-    assert not (tmp_path / "out").exists()
-
-
 async def test_a_plan_knows_what_earlier_runs_did(
     run: Any, here: dict[str, str], local: LocalService, media: list[Path]
 ) -> None:
@@ -98,13 +83,6 @@ async def test_a_plan_knows_what_earlier_runs_did(
     risked = await run(
         *BATCH, "--dry-run", "--in-doubt", "recreate", "--retry-failed", "--max-credits", "1", "--rps", "1", env=here
     )
-    assert "to create and pay for: 1 tasks of 4: --max-credits" in risked.lines
+    assert "to create and pay for: 1 task of 4: --max-credits" in risked.lines
     assert "  2 done before" in risked.lines
     assert local.ledger.calls.total() == calls
-
-
-async def test_a_plan_for_this_machine_costs_nothing(run: Any, media: list[Path], tmp_path: Path) -> None:
-    ended = await run(*BATCH, "--dry-run")
-    assert (ended.code, ended.lines[0]) == (0, "6 files")
-    assert "to create at no cost: 6 tasks" in ended.lines
-    assert not (tmp_path / "out").exists()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -136,3 +137,49 @@ def test_a_completion_script_names_the_commands_and_options(shell: str, capsys: 
     assert "facewarp" in out
     for word in ("multi", "max-credits", "in-doubt"):
         assert word in out
+
+
+NOWHERE = ["--base-url", "http://127.0.0.1:9"]
+BATCH = ["batch", "in", "--face", "me.png", "-o", "out"]
+
+
+@pytest.mark.parametrize("content", [b"not a journal", b"SQLite format 3\0" + bytes(84)])
+def test_a_damaged_journal_is_named_and_left_as_it_is(
+    content: bytes, make_file: MakeFile, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    make_file("in/a.png"), make_file("me.png")
+    monkeypatch.setenv("FACEWARP_API_KEY", "key")
+    journal = Path("out/.facewarp/batch.db")
+    journal.parent.mkdir(parents=True)
+    journal.write_bytes(content)
+    for options in ([], ["--dry-run"]):
+        assert run_program([*BATCH, *NOWHERE, *options]) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "facewarp: out/.facewarp/batch.db: " in err
+        assert journal.read_bytes() == content
+        assert options or "paid for, anew" in err
+        assert "interrupted" not in err
+
+
+def test_a_plan_counts_and_does_nothing(
+    make_file: MakeFile, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(6):
+        make_file(f"in/{number}.png")
+    make_file("me.png"), make_file("in/same.png", salt=b"in/0.png"), make_file("in/bad.png").write_bytes(b"")
+    monkeypatch.setenv("FACEWARP_API_KEY", "key")
+    assert run_program([*BATCH, *NOWHERE, "--dry-run", "--json", "--rps", "2"]) == 1
+    out, err = capfd.readouterr()
+    assert "cannot be used: in/bad.png: is empty" in err
+    expected = {"files": 8, "uploads": 7, "upload_bytes": 7000, "tasks": 7, "unusable": 1, "seconds": 11}
+    assert {name: json.loads(out)[name] for name in expected} == expected
+    assert not Path("out").exists()
+
+
+def test_a_plan_for_this_machine_costs_nothing(make_file: MakeFile, capfd: pytest.CaptureFixture[str]) -> None:
+    make_file("in/a.png"), make_file("me.png")
+    assert run_program([*BATCH, "--dry-run"]) == 0
+    out = capfd.readouterr().out.splitlines()
+    assert (out[0], out[2]) == ("1 file", "to create at no cost: 1 task")
+    assert not Path("out").exists()
