@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import frozen
 
-from facewarp_async.models import TaskKind
+from facewarp_async.models import MediaType, TaskKind
 from facewarp_async.server import parameters
 from facewarp_async.server.answers import MESSAGES, Refusal
 from facewarp_async.server.credits import Credits
@@ -117,7 +117,9 @@ class Api:
         media_type = stored.blob.media_type
         if media_type is None:
             raise Refusal(703, f"{MESSAGES[703]}: {name} is none of them")
-        if wanted is not _EITHER and media_type.is_video is not (wanted is _VIDEO):
+        # An animated GIF is a clip to whoever asks for one, and a picture to all others.
+        is_video = media_type.is_video or (media_type is MediaType.GIF and wanted is _VIDEO)
+        if wanted is not _EITHER and is_video is not (wanted is _VIDEO):
             raise Refusal(703, f"{name} is {media_type.name}, expected {wanted}")
 
     def _multi_swap(self, kind: TaskKind, body: Mapping[str, Any]) -> StoredTask:

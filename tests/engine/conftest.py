@@ -108,6 +108,19 @@ def group(collins: Pixels, hopper: Pixels) -> Pixels:
     return _locked(canvas)
 
 
+@pytest.fixture(scope="session")
+def pair_frames(collins: Pixels, hopper: Pixels) -> list[Pixels]:
+    """Two people who slowly change their places along a wall."""
+    heads = [cv2.resize(image, (200, 240), interpolation=cv2.INTER_AREA) for image in (hopper, collins)]
+    frames = []
+    for number in range(16):
+        frame = np.full((300, 640, 3), (150, 140, 130), np.uint8)
+        for left, head in zip((20 + 3 * number, 400 - 3 * number), heads, strict=True):
+            frame[30:270, left : left + 200] = head
+        frames.append(_locked(frame))
+    return frames
+
+
 @pytest.fixture
 def save(tmp_path: Path) -> Save:
     """Write bytes under a name and give the path."""
@@ -217,6 +230,14 @@ class Measures:
             if (inner & (sector == n)).sum() > 3 and (outer & (sector == n)).sum() > 3
         ]
         return float(np.mean(steps))
+
+    def changed_share(self, result: Pixels, original: Pixels, face: Face) -> float:
+        """How much of the middle of a face differs clearly."""
+        low, high = face.bounds
+        margin = (high - low) * 0.2
+        (x0, y0), (x1, y1) = (low + margin).astype(int), (high - margin).astype(int)
+        difference = np.abs(result[y0:y1, x0:x1].astype(int) - original[y0:y1, x0:x1]).max(axis=2)
+        return float((difference > 24).mean())
 
 
 @pytest.fixture(scope="session")

@@ -46,28 +46,6 @@ def clip_path(make_clip: MakeClip, moving: Moving, hopper: Pixels) -> Path:
     return make_clip("a.mp4", moving(hopper, frames=10), sound="aac")
 
 
-@pytest.fixture
-def pair_frames(collins: Pixels, hopper: Pixels) -> list[Pixels]:
-    """Two people who slowly change their places along a wall."""
-    heads = [cv2.resize(image, (200, 240), interpolation=cv2.INTER_AREA) for image in (hopper, collins)]
-    frames = []
-    for number in range(16):
-        frame = np.full((300, 640, 3), (150, 140, 130), np.uint8)
-        for left, head in zip((20 + 3 * number, 400 - 3 * number), heads, strict=True):
-            frame[30:270, left : left + 200] = head
-        frames.append(frame)
-    return frames
-
-
-def changed_share(result: Pixels, original: Pixels, face: Face) -> float:
-    """How much of the middle of a face differs clearly."""
-    low, high = face.bounds
-    margin = (high - low) * 0.2
-    (x0, y0), (x1, y1) = (low + margin).astype(int), (high - margin).astype(int)
-    difference = np.abs(result[y0:y1, x0:x1].astype(int) - original[y0:y1, x0:x1]).max(axis=2)
-    return float((difference > 24).mean())
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("hd", [False, True])
 def test_every_frame_shows_the_new_face(
@@ -135,6 +113,7 @@ def test_other_formats_become_mp4(
     name: str,
     codec: str,
     pix_fmt: str,
+    measures: Measures,
 ) -> None:
     path = make_clip(
         name, moving(hopper, frames=4, size=(241, 239) if codec == "gif" else (240, 240)), codec=codec, pix_fmt=pix_fmt
@@ -145,7 +124,7 @@ def test_other_formats_become_mp4(
         assert container.streams.video[0].codec_context.name == "h264"
     for image, original in zip(pictures(result.path), pictures(path), strict=True):
         (face,) = local_finder().find(original)
-        assert changed_share(image, original, face) > 0.1
+        assert measures.changed_share(image, original, face) > 0.1
 
 
 def test_rotated_clip_is_swapped_upright(
@@ -233,7 +212,7 @@ def test_cover_that_cannot_be_written_leaves_nothing(
 
 @pytest.mark.slow
 def test_only_the_named_faces_change_and_are_followed(
-    make_clip: MakeClip, pair_frames: list[Pixels], collins_path: Path, folder: Path
+    make_clip: MakeClip, pair_frames: list[Pixels], collins_path: Path, folder: Path, measures: Measures
 ) -> None:
     path = make_clip("a.mp4", pair_frames)
     crops = folder / "crops"
@@ -242,13 +221,13 @@ def test_only_the_named_faces_change_and_are_followed(
     result = engine.swap_video_faces(path, [(left.landmarks, collins_path)], folder / "r")
     for image, original in zip(pictures(result.path), pictures(path), strict=True):
         named, other = local_finder().find(original)
-        assert changed_share(image, original, named) > 0.1
-        assert changed_share(image, original, other) < 0.01
+        assert measures.changed_share(image, original, named) > 0.1
+        assert measures.changed_share(image, original, other) < 0.01
 
 
 @pytest.mark.slow
 def test_face_named_late_is_changed_from_its_first_frame_on(
-    make_clip: MakeClip, collins: Pixels, hopper_path: Path, folder: Path
+    make_clip: MakeClip, collins: Pixels, hopper_path: Path, folder: Path, measures: Measures
 ) -> None:
     """The face enters after the first sample, and the crop that names it is from a later frame than its first."""
     empty = np.full((300, 640, 3), (150, 140, 130), np.uint8)
@@ -264,7 +243,7 @@ def test_face_named_late_is_changed_from_its_first_frame_on(
     found = pictures(result.path)
     for image, original in list(zip(found, pictures(path), strict=True))[3:]:
         (face,) = local_finder().find(original)
-        assert changed_share(image, original, face) > 0.1
+        assert measures.changed_share(image, original, face) > 0.1
 
 
 @pytest.mark.slow
