@@ -887,7 +887,7 @@ async def test_a_target_that_is_a_folder_is_an_output_error(
     target = tmp_path / "out.png"
     make_target(target)
     async with start_peer(Range(cuts=0)) as peer:
-        with pytest.raises(OutputError, match=rf"out\.png: cannot be written.*needs {4 * MB} bytes"):
+        with pytest.raises(OutputError, match=r"out\.png: cannot be written"):
             await connect().download(giving(peer.url + "/x"), target)
     assert len(files_in(tmp_path)) == 1
 
