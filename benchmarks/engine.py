@@ -1,6 +1,6 @@
 """What the local engine costs: pictures in milliseconds, clips against decoding and encoding them unchanged.
 
-    python benchmarks/engine.py [--rounds 5] [--frames 75]
+    python -m benchmarks engine [--rounds 5] [--frames 75] [--quick]
 
 The clip is a 1280x720 pan, zoom and turn over a portrait with a camera's noise. Each round runs all variants one after
 the other, so that what else the machine does meets all of them alike; medians are printed with their range, and the
@@ -10,6 +10,7 @@ ratios are those within a round. Every result is checked before it is timed.
 from __future__ import annotations
 
 import argparse
+import importlib
 import multiprocessing
 import re
 import statistics
@@ -203,17 +204,20 @@ def bench_clips(folder: Path, rounds: int, frames: int) -> None:
 
 def main() -> None:
     """Run everything."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks engine", description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=75)
-    options = parser.parse_args()
+    parser.add_argument("--quick", action="store_true", help="so little that the figures mean nothing")
+    given = parser.parse_args()
+    rounds, frames = (1, 10) if given.quick else (given.rounds, given.frames)
     print(f"load the networks                {1000 * measured(engine.warm_up).cpu_s:.0f} ms CPU")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write_pictures(folder)
-        bench_pictures(folder, options.rounds)
-        bench_clips(folder, options.rounds, options.frames)
+        bench_pictures(folder, rounds)
+        bench_clips(folder, rounds, frames)
 
 
 if __name__ == "__main__":
-    main()
+    # Under the module's own name the worker processes find its functions.
+    importlib.import_module("benchmarks.engine").main()
