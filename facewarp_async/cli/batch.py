@@ -51,8 +51,7 @@ class BatchCommand:
         """Run it."""
         jobs = await choose_jobs(self.folder, self.face, self.out, self.selection, hd=self.hd)
         service = choose_service(self.service, os.environ)
-        # What takes no credits may be created twice.
-        in_doubt: InDoubtChoice = self.resume.in_doubt or ("recreate" if isinstance(service, Embedded) else "hold")
+        in_doubt = choose_in_doubt(self.resume, service)
         if self.limits.dry_run:
             return await self._plan(jobs, service, in_doubt, output)
         await check_writable(self.out)
@@ -98,3 +97,8 @@ class BatchCommand:
             for line in plan.lines():
                 await output.text(line)
         return ExitCode.FAILED if plan.unusable else ExitCode.DONE
+
+
+def choose_in_doubt(options: ResumeOptions, service: Remote | Embedded) -> InDoubtChoice:
+    """Say what to do about creates that were lost sight of: what takes no credits may be created twice."""
+    return options.in_doubt or ("recreate" if isinstance(service, Embedded) else "hold")

@@ -67,7 +67,7 @@ async def fetch_faces(
             await output.json(face_record(index, face, target))
         else:
             points = " ".join(f"{point.x:g},{point.y:g}" for point in face.kps)
-            await output.path(Path(f"{index}\t{target}\t{points}"))
+            await output.row(str(index), target, points)
 
 
 def face_record(index: int, face: Face, path: Path) -> dict[str, Any]:

@@ -52,10 +52,14 @@ class Output:
 
     async def path(self, path: Path) -> None:
         """Write a path to stdout as a line of its own: its very bytes, but made visible on a terminal."""
+        await self.row(path)
+
+    async def row(self, *cells: str | Path) -> None:
+        """Write texts and paths to stdout as a line, with tabs between them, or spaces on a terminal; as `path`."""
         if self._stdout_is_terminal:
-            await self._line(visible(path).encode("utf-8", "replace"))
+            await self._line("  ".join(visible(cell) for cell in cells).encode("utf-8", "replace"))
         else:
-            await self._line(os.fsencode(path))
+            await self._line(b"\t".join(os.fsencode(cell) for cell in cells))
 
     async def json(self, value: Mapping[str, Any]) -> None:
         """Write an object to stdout as a line of its own, in ASCII."""

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from facewarp_async.cli.options import ServiceOptions
+from facewarp_async.cli.batch import choose_in_doubt
+from facewarp_async.cli.options import ResumeOptions, ServiceOptions
 from facewarp_async.cli.provider import Embedded, Remote, choose_service
 from facewarp_async.config import MIOCREATE, VIDNOZ, ApiKey, ClientCredentials
 from facewarp_async.errors import ConfigurationError
@@ -80,3 +81,10 @@ def test_the_pace(rps: float | None, expected: float | None) -> None:
     embedded = choose({}, rps=rps)
     assert isinstance(embedded, Embedded)
     assert embedded.requests_per_second == (None if rps is None else expected)
+
+
+def test_what_may_cost_credits_is_created_again_only_where_that_is_asked_for() -> None:
+    paid, free = Remote(VIDNOZ, ApiKey("key")), Embedded()
+    assert (choose_in_doubt(ResumeOptions(), paid), choose_in_doubt(ResumeOptions(), free)) == ("hold", "recreate")
+    assert choose_in_doubt(ResumeOptions(in_doubt="recreate"), paid) == "recreate"
+    assert choose_in_doubt(ResumeOptions(in_doubt="hold"), free) == "hold"

@@ -80,6 +80,15 @@ async def test_bars_are_drawn_and_taken_away(run_on_terminal: Any, batch: list[s
     assert "finished: 5 done, 1 failed" in drawn.splitlines()[-1]
 
 
+async def test_columns_on_a_terminal_are_parted_by_spaces(
+    run_on_terminal: Any, make_file: MakeFile, here: dict[str, str]
+) -> None:
+    make_file("a.png")
+    code, drawn = await run_on_terminal("faces", "a.png", env=here, both=True)
+    assert code == 0
+    assert "0  a-face-0.png  27,45 67,45" in drawn
+
+
 async def test_without_colour_bars_are_drawn_without_colour(
     run_on_terminal: Any, batch: list[str], here: dict[str, str]
 ) -> None:
