@@ -133,7 +133,7 @@ async def test_clip_is_swapped_and_the_result_tells_the_truth(
     name: str,
     options: dict[str, str],
 ) -> None:
-    medium, kept = make_clip(name, moving(hopper, frames=10), **options), kept_files(data_dir)
+    medium, kept = make_clip(name, moving(hopper, frames=10, size=(560, 420)), **options), kept_files(data_dir)
     result = await client.swap_video(medium, collins_path)
     assert None not in [getattr(result, field.name) for field in attrs.fields(VideoResult)]
     path = await client.download(result, folder / "r.mp4")
@@ -156,12 +156,13 @@ async def test_clip_is_swapped_and_the_result_tells_the_truth(
         seconds, hertz = tone_of(path)
         assert seconds == pytest.approx(tone_of(medium)[0], abs=0.07)
         assert hertz == pytest.approx(440, abs=5)
-    for picture in (result.cover, result.cover_thumbnail):
+    for picture, size in ((result.cover, (560, 420)), (result.cover_thumbnail, (540, 405))):
         assert picture is not None
         cover = cv2.imread(str(await client.download(picture, folder / "cover.jpg")))
         assert cover is not None
-        assert (picture.width, picture.height) == cover.shape[1::-1]
-        distances = [np.abs(cover.astype(int) - image).mean() for image in changed]
+        assert (picture.width, picture.height) == cover.shape[1::-1] == size
+        whole = cv2.resize(cover, (560, 420)).astype(int)
+        distances = [np.abs(whole - image).mean() for image in changed]
         assert distances[0] == min(distances) < 0.5 * distances[9]
     # Medium, face, result and two covers.
     assert (stray_files(data_dir), kept_files(data_dir)) == ([], kept + 5)
