@@ -138,6 +138,7 @@ static int begin(Connection *c, size_t length) {
     if (!space || header(c->head, "Transfer-Encoding")) { end(c); return 0; }  /* as S3, it takes no chunks */
     c->body_left = size ? atoll(size) : 0;
     c->is_put = !strncmp(c->head, "PUT ", 4);
+    int waits = header(c->head, "Expect") != NULL;
     snprintf(c->path, sizeof c->path, "%.*s", (int)strcspn(space + 1, " ?"), space + 1);
     c->head[length] = next;
     size_t more = c->head_length - length;
@@ -145,6 +146,8 @@ static int begin(Connection *c, size_t length) {
     c->body_left -= taken;
     bytes_taken += taken;
     memmove(c->head, c->head + length + taken, more - taken);
+    static const char go_on[] = "HTTP/1.1 100 Continue\r\n\r\n";
+    if (waits && !taken && give(c, go_on, sizeof go_on - 1) <= 0) { end(c); return 0; }
     c->head_length = more - taken;
     if (!c->body_left) return respond(c);
     if (takes_unread && c->tls && c->body_left > PIECE && !SSL_has_pending(c->tls)) c->is_raw = c->closes = 1;

@@ -129,6 +129,8 @@ class _PythonSink:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
                 method, path, _ = head.split(" ", 2)
+                if "expect:" in head.lower():
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 await self._take(reader, int(head.lower().partition("content-length:")[2].split("\r\n")[0] or 0))
                 self._counts[1] += 1
                 await self._give(writer, method, path.partition("?")[0])

@@ -148,7 +148,7 @@ def eight(shop: Workshop, ways: list[bool], *, rounds: int, size: int) -> None:
             contest = Contest({"facewarp": contestant("eight", sink, path)}).run(rounds)
             connections, _, taken = sink.counts()
             assert taken == rounds * 8 * size
-            assert connections == rounds * 8
+            assert connections == rounds * 8, "the connections that stood already"
         costs, way = contest.costs["facewarp"], "TLS" if tls else "http"
         grown, lag = max(cost.grown_mib for cost in costs), statistics.median(cost.lag_ms for cost in costs)
         print(f"\nEight uploads of {size // MIB} MiB at once over {way}, {rounds} rounds")
