@@ -41,7 +41,7 @@ from facewarp_async.wire.media_types import MAX_FILE_BYTES
 _log = logging.getLogger("facewarp_async.server")
 
 _SHUTDOWN_S = 0.3
-_TYPICAL_IMAGE_S, _TYPICAL_VIDEO_S = 0.3, 20.0
+_TYPICAL_IMAGE_S, _TYPICAL_VIDEO_S = 0.3, 2.0
 
 
 def _utc_now() -> datetime:

@@ -32,6 +32,7 @@ CREATE TABLE IF NOT EXISTS settings (name TEXT PRIMARY KEY, value TEXT NOT NULL)
 CREATE TABLE IF NOT EXISTS objects (key TEXT PRIMARY KEY, value BLOB NOT NULL);
 CREATE TABLE IF NOT EXISTS tasks (id INTEGER PRIMARY KEY AUTOINCREMENT, value BLOB NOT NULL);
 """
+_FIRST_TASK_ID = 100_000_000
 _PUT_OBJECT = "INSERT OR REPLACE INTO objects VALUES (?, ?)"
 _PUT_TASK = "INSERT OR REPLACE INTO tasks VALUES (?, ?)"
 _PUT_SETTING = "INSERT OR REPLACE INTO settings VALUES (?, ?)"
@@ -78,7 +79,9 @@ class State:
         self.objects = {key: load_object(key, value) for key, value in rows("SELECT key, value FROM objects")}
         self.tasks = {id_: load_task(id_, value) for id_, value in rows("SELECT id, value FROM tasks ORDER BY id")}
         last = rows("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'").fetchone()
-        self._next_task_id = (last[0] if last else 0) + 1
+        # A service that begins anew does not count from 1: a caller that remembers tasks of an earlier one at the same
+        # address must not be given another job's.
+        self._next_task_id = (last[0] if last else _FIRST_TASK_ID + secrets.randbelow(_FIRST_TASK_ID)) + 1
 
     async def _write(self, statements: Iterable[Statement]) -> None:
         await anyio.to_thread.run_sync(partial(_commit, self._connection, list(statements)), limiter=self._writer)

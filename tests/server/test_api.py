@@ -348,14 +348,13 @@ async def test_802_over_the_request_limit(serve: Serve) -> None:
 async def test_the_ledger_counts(harness: Harness, png: bytes) -> None:
     """Calls, uploads, creations and refusals can be looked up."""
     first, second = await harness.upload(png), await harness.upload(png)
-    for _ in range(2):
-        await harness.create(SWAP, main_key=first, target_key=second)
+    _, task = [await harness.create(SWAP, main_key=first, target_key=second) for _ in range(2)]
     await harness.call(FACES, {"main_key": "no/such"})
     ledger = harness.service.ledger
     assert (ledger.calls[GRANT], ledger.calls["put"], ledger.calls[SWAP]) == (2, 2, 2)
     assert ledger.uploads == {first: 1, second: 1}
     assert list(ledger.contents.values()) == [2]
     assert ledger.refusals == {(FACES, 702): 1}
-    again = Creation(task_id=2, kind=TaskKind.IMAGE_SWAP, keys=(first, second))
+    again = Creation(task_id=task, kind=TaskKind.IMAGE_SWAP, keys=(first, second))
     assert list(ledger.creations)[1:] == [again]
     assert ledger.paid_twice() == [again]

@@ -33,7 +33,7 @@ async def test_tells_where_it_is_and_who_may_call() -> None:
         assert service.provider.name == "local"
         assert service.provider.base_url.startswith("http://127.0.0.1:")
         assert service.provider.requests_per_second is None
-        assert (service.provider.typical_image_s, service.provider.typical_video_s) == (0.3, 20.0)
+        assert (service.provider.typical_image_s, service.provider.typical_video_s) == (0.3, 2.0)
         assert service.auth == ApiKey("k")
         assert (service.client_credentials.client_id, service.client_credentials.client_secret) == ("i", "s")
 
@@ -147,11 +147,21 @@ async def test_survives_kill_9(tmp_path: Path, serve: Serve) -> None:
             ):
                 assert put.status == 200
             async with http.post("/v1/task/get-face", json={"main_key": grant["key"]}) as reply:
-                assert (await reply.json())["data"] == {"task_id": 1}
+                task = (await reply.json())["data"]["task_id"]
             process.send_signal(signal.SIGKILL)
             await process.wait()
     async with serve(data_dir=tmp_path) as harness:
-        assert len(await harness.finish(1)) == 2
+        assert len(await harness.finish(task)) == 2
+
+
+async def test_a_service_that_begins_anew_does_not_give_numbers_again(serve: Serve) -> None:
+    """A caller that remembers tasks of an earlier service at the same address does not meet another's."""
+    numbers = []
+    for _ in range(2):
+        async with serve() as harness:
+            numbers.append(await harness.swap())
+    assert numbers[0] != numbers[1]
+    assert min(numbers) > 100_000_000
 
 
 async def test_leftovers_of_a_crash_are_removed(serve: Serve, tmp_path: Path, png: bytes) -> None:
