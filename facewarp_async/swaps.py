@@ -24,7 +24,7 @@ from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiF
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.wire.requests import ApiRequest, build_detection_request, build_swap_request
 
-GRACE_S = 0.7
+GRACE_S = 0.5
 """How long a cancelled job waits for the answer to a create that is on its way, in seconds."""
 
 
