@@ -240,9 +240,12 @@ class _JobTasks:
         try:
             task_id = await asyncio.shield(create)
         except asyncio.CancelledError:
+            is_stop = self._run.stopped is not None
             late_id = await self._let_arrive(create)
             if late_id is not None:
                 await self._created(kind, late_id)
+            if is_stop and not create.cancelled() and (error := create.exception()) is not None:
+                raise error from None  # the answer was there already when the batch was stopped: it is what counts
             raise
         finally:
             self._run.sending = False

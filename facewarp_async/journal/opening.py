@@ -34,6 +34,7 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> Iterator[s
         _check_length(descriptor, path)
         version = _check_header(os.pread(descriptor, _HEADER_BYTES, 0), path, len(migrations))
         try:
+            _check_with_log(path)
             with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
                 connection.execute("PRAGMA locking_mode=EXCLUSIVE")
                 connection.execute("BEGIN EXCLUSIVE")  # fails at once where another connection holds the file
@@ -110,6 +111,24 @@ def _check_header(header: bytes, path: Path, newest: int) -> int:
     if version > newest:
         raise JournalCorruptError(f"{path}: was written by a later version of facewarp-async; it was not changed")
     return version
+
+
+def _check_with_log(path: Path) -> None:
+    """Look at a file that a crash has left with a log, before a connection that writes takes the log into the file.
+
+    Such a connection does that when it closes too, also where it was opened only to find the file damaged.
+    """
+    log, index = (path.with_name(path.name + suffix) for suffix in ("-wal", "-shm"))
+    if not log.exists():
+        return
+    had_index = index.exists()
+    reader = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None, timeout=0)
+    try:
+        with closing(reader):
+            _check_pages(reader, path)
+    finally:
+        if not had_index:
+            index.unlink(missing_ok=True)  # the reader's own
 
 
 def _check_pages(connection: sqlite3.Connection, path: Path) -> None:

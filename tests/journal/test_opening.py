@@ -177,6 +177,21 @@ def test_a_damaged_journal_is_refused_or_all_there(path: Path) -> None:
     assert found > 0
 
 
+def test_a_damaged_journal_that_was_killed_is_refused_and_its_log_is_not_taken_into_it(
+    path: Path, tmp_path: Path
+) -> None:
+    crashed = tmp_path / "crashed" / path.name
+    fill(path, 300)
+    with open_database(path) as connection:
+        connection.execute("INSERT INTO assets VALUES (x'01', 'r', 'k', NULL, 0)")
+        copy_crashed(path, crashed)
+    body = bytearray(crashed.read_bytes())
+    body[5 * 4096 : 6 * 4096] = bytes(range(256)) * 16
+    crashed.write_bytes(body)
+    with refused(crashed, JournalCorruptError, "damaged"):
+        assert (crashed.parent / f"{crashed.name}-wal").stat().st_size > 0
+
+
 def test_a_page_whose_rows_cannot_be_found_is_told_when_it_is_opened(path: Path) -> None:
     fill(path)
     body = bytearray(path.read_bytes())

