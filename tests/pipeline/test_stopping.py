@@ -222,7 +222,7 @@ async def test_a_token_refused_for_good_stops_the_batch(serve: Serve, held: Held
             await held.until_begun(4)
             if where == "create":
                 bench.service.faults.add(FaultRule(Fault.EXPIRED_TOKEN, CREATES))
-                held.let_go("0")
+                held.let_go(held.begun[0])  # whichever was created first
             else:
                 bench.service.faults.add(FaultRule(Fault.EXPIRED_TOKEN, TASK_PATH))
             with anyio.fail_after(5):
@@ -270,13 +270,14 @@ async def test_a_full_disk_stops_the_batch(serve: Serve, held: HeldRunner) -> No
     """The result that could not be written fails its job with its task's id; what runs is ended, the rest skipped."""
     async with serve(runner=held) as bench:
         await anyio.Path(bench.out).mkdir()
-        await anyio.Path(bench.out / "0.png.part").symlink_to("/dev/full")
         async with bench.pipeline(in_flight=3) as pipeline:
             stream = pipeline.stream(bench.swaps(9))
             await held.until_begun(3)
-            held.let_go("0")
+            label = held.begun[0]  # whichever was created first
+            await anyio.Path(bench.out / f"{label}.png.part").symlink_to("/dev/full")
+            held.let_go(label)
             outcomes = [outcome async for outcome in stream]
-        first = outcomes[0]
+        first = outcomes[int(label)]
         assert isinstance(first, Failed)
         assert isinstance(first.error, DiskFullError)
         assert (first.stage, first.task_id) == (Stage.DOWNLOAD, first.error.task_id)
