@@ -15,11 +15,11 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
 async def test_a_batch_that_is_killed_again_and_again_is_done_in_the_end(killing: ModuleType, tmp_path: Path) -> None:
-    figures = await killing.kill_batch(tmp_path, files=40, seed=1, number=signal.SIGKILL, most_ends=4)
+    figures = await killing.kill_batch(tmp_path, files=120, seed=1, number=signal.SIGKILL, most_ends=4)
     print(figures)
     assert figures.wrong == []
     assert figures.ends["SIGKILL"] >= 2
-    assert figures.tasks == 40 + figures.recreated
+    assert figures.tasks == 120 + figures.recreated
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
