@@ -33,7 +33,7 @@ from facewarp_async.uploads import SharedUploads
 from facewarp_async.wire import answers, requests
 from facewarp_async.wire.requests import FacePair
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 Downloadable = ImageResult | VideoResult | Picture | Face
 
@@ -49,7 +49,7 @@ class ServiceCalls:
         self._connection = connection
         self._pair_order = provider.pair_order
         self._timeouts = timeouts
-        self.shared_uploads = SharedUploads(self.upload)
+        self.shared_uploads: SharedUploads = SharedUploads(self.upload)
         """What was uploaded so far, by content."""
 
     async def request_upload(self, file_name: str) -> UploadGrant:

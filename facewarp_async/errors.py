@@ -104,7 +104,7 @@ class FaceWarpError(Exception):
     ) -> None:
         super().__init__(message)
         self.message = message
-        self.code = self.default_code if code is None else code
+        self.code: int | None = self.default_code if code is None else code
         self.http_status = http_status
         self.task_id = task_id
         self.job = job
@@ -155,13 +155,13 @@ class FileChangedError(InputError):
 class UnsupportedFormatError(InputError):
     """Code 703: the file is none of JPG, PNG, WEBP, GIF, M4V, MP4, MOV and WEBM."""
 
-    default_code = 703
+    default_code: ClassVar[int | None] = 703
 
 
 class FileTooLargeError(InputError):
     """Code 704: the file has more than 500 MB."""
 
-    default_code = 704
+    default_code: ClassVar[int | None] = 704
 
 
 class OutputError(FaceWarpError):
@@ -196,13 +196,13 @@ class ServiceError(FaceWarpError):
 class BadRequestError(ServiceError):
     """Code 400: a parameter of the request is wrong."""
 
-    default_code = 400
+    default_code: ClassVar[int | None] = 400
 
 
 class AuthenticationError(ServiceError):
     """Code 401: the token is invalid or expired and could not be renewed."""
 
-    default_code = 401
+    default_code: ClassVar[int | None] = 401
     recovery = Recovery.STOP_BATCH
     advice = "Check the API key or the client id and secret"
 
@@ -210,7 +210,7 @@ class AuthenticationError(ServiceError):
 class ServerError(ServiceError):
     """Code 500: the service had an exception."""
 
-    default_code = 500
+    default_code: ClassVar[int | None] = 500
     recovery = Recovery.REPEAT
 
 
@@ -221,45 +221,45 @@ class TaskFailedError(ServiceError):
 class NoFaceError(TaskFailedError):
     """Code 602: no face was found."""
 
-    default_code = 602
+    default_code: ClassVar[int | None] = 602
 
 
 class MultipleFacesError(TaskFailedError):
     """Code 603: several faces where one is expected."""
 
-    default_code = 603
+    default_code: ClassVar[int | None] = 603
     advice = "Name the faces to change with MultiFaceSwap (swap_faces)"
 
 
 class MediaPolicyError(TaskFailedError):
     """Code 604: the media may break the vendor's policy. Never sent again."""
 
-    default_code = 604
+    default_code: ClassVar[int | None] = 604
 
 
 class FacePolicyError(TaskFailedError):
     """Code 605: the photo of the face may break the vendor's policy. Never sent again."""
 
-    default_code = 605
+    default_code: ClassVar[int | None] = 605
 
 
 class UploadRejectedError(ServiceError):
     """Code 701: the service has trouble with an uploaded file."""
 
-    default_code = 701
+    default_code: ClassVar[int | None] = 701
     recovery = Recovery.UPLOAD_AGAIN
 
 
 class SourceNotFoundError(UploadRejectedError):
     """Code 702: the service does not know the key; uploads are deleted after a while."""
 
-    default_code = 702
+    default_code: ClassVar[int | None] = 702
 
 
 class CreditsExhaustedError(ServiceError):
     """Code 801: not enough credits."""
 
-    default_code = 801
+    default_code: ClassVar[int | None] = 801
     recovery = Recovery.STOP_BATCH
     advice = "Buy credits and run it again"
 
@@ -267,7 +267,7 @@ class CreditsExhaustedError(ServiceError):
 class RateLimitedError(ServiceError):
     """Code 802 or HTTP 429: too many requests. The service did not act."""
 
-    default_code = 802
+    default_code: ClassVar[int | None] = 802
     recovery = Recovery.REPEAT
 
 

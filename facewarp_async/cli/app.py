@@ -13,7 +13,7 @@ from facewarp_async.cli import commands, help
 from facewarp_async.cli.exits import ExitCode
 from facewarp_async.cli.output import Output
 
-app = App(
+app: App = App(
     name="facewarp",
     help="Swap faces in pictures and videos, through Vidnoz, MioCreate or on this machine.",
     help_epilogue=help.PROGRAM,

@@ -28,7 +28,7 @@ class SpendingLimitError(CreditsExhaustedError):
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
-        self.code = None  # the service did not say it
+        self.code: int | None = None  # the service did not say it
 
 
 def exit_code_for(error: FaceWarpError) -> ExitCode:

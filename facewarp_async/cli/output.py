@@ -33,8 +33,8 @@ class Output:
     """
 
     def __init__(self) -> None:
-        self.console = Console(stderr=True, soft_wrap=True)
-        self.animated = sys.stderr.isatty() and not self.console.is_dumb_terminal
+        self.console: Console = Console(stderr=True, soft_wrap=True)
+        self.animated: bool = sys.stderr.isatty() and not self.console.is_dumb_terminal
         self._stdout_is_terminal = sys.stdout.isatty()
         self._stdout_is_open = True
 

@@ -25,8 +25,8 @@ class FaceFinder:
     """Detector and mesh network; one per thread, because OpenCV's networks keep their buffers."""
 
     def __init__(self) -> None:
-        self.detector = Detector()
-        self.mesher = Mesher()
+        self.detector: Detector = Detector()
+        self.mesher: Mesher = Mesher()
 
     def measure(self, image: Pixels, detection: Detection) -> tuple[Floats, float]:
         """Read the mesh where a detection points, once more from where the first reading lies; and its presence."""

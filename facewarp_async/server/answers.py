@@ -38,7 +38,7 @@ class Refusal(Exception):  # noqa: N818 - it is an answer, not a mistake
     def __init__(self, code: int, message: str = "", *, http_status: int = 200) -> None:
         super().__init__(code, message)
         self.code = code
-        self.message = message or MESSAGES.get(code, "")
+        self.message: str = message or MESSAGES.get(code, "")
         self.http_status = http_status
 
 

@@ -54,7 +54,7 @@ class ProcessRunner:
     """
 
     def __init__(self, target: str) -> None:
-        self.parallel = os.cpu_count() or 1
+        self.parallel: int = os.cpu_count() or 1
         self._target = target
         self._pool: WorkerPool | None = None
 

@@ -106,8 +106,8 @@ class LocalService:
             raise ConfigurationError(f"upload_expiry_s must be between 1 and {MAX_EXPIRY_S} seconds")
         if workers is not None and workers < 1:
             raise ConfigurationError("workers must be at least 1")
-        self.ledger = Ledger()
-        self.faults = faults or FaultPlan()
+        self.ledger: Ledger = Ledger()
+        self.faults: FaultPlan = faults or FaultPlan()
         self._runner = runner or EngineRunner()
         self._data_dir = None if data_dir is None else Path(data_dir)
         self._host, self._port = host, port
@@ -179,8 +179,8 @@ class LocalService:
         self._realm = await self._state.setting("realm")
         settings["account"] = await self._state.setting("account", lambda: "3620")
         settings["version"] = await anyio.to_thread.run_sync(version, "facewarp-async")
-        self.auth = ApiKey(settings["api_key"])
-        self.client_credentials = ClientCredentials(settings["client_id"], settings["client_secret"])
+        self.auth: ApiKey = ApiKey(settings["api_key"])
+        self.client_credentials: ClientCredentials = ClientCredentials(settings["client_id"], settings["client_secret"])
         return settings
 
     async def _restore_credits(self) -> None:
@@ -238,7 +238,7 @@ class LocalService:
                 await web.TCPSite(runner, self._host, self._port, reuse_address=True).start()
             except OSError as error:
                 raise ConfigurationError(f"cannot listen on {self._host} port {self._port}: {error}") from error
-            self.provider = self._make_provider(runner.addresses[0][1])
+            self.provider: Provider = self._make_provider(runner.addresses[0][1])
             yield
         finally:
             with anyio.CancelScope(shield=True):

@@ -25,7 +25,7 @@ from facewarp_async.wire.requests import ApiRequest, build_token_request
 
 T = TypeVar("T")
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _jitter = random.random
 
@@ -68,7 +68,7 @@ class ApiSession:
         self._base_url = provider.base_url
         self._timeouts = timeouts
         self._retry = retry
-        self.pacer = Pacer(provider.requests_per_second, polling)
+        self.pacer: Pacer = Pacer(provider.requests_per_second, polling)
         """What all calls wait at."""
         self._tokens = token_source(credentials, self._fetch_token)
 

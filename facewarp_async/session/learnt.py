@@ -23,7 +23,7 @@ from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import Delays, LearntPolling
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CACHE_DIR_VARIABLE = "FACEWARP_CACHE_DIR"
 _FOLDER = "facewarp-async"

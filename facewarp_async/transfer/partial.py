@@ -40,8 +40,8 @@ class Partial:
 
     def __init__(self, target: Path, threads: FileThreads, on_progress: ProgressCallback | None) -> None:
         self.target = target
-        self.path = target.with_name(target.name + ".part")
-        self.length = 0
+        self.path: Path = target.with_name(target.name + ".part")
+        self.length: int = 0
         self._etag: str | None = None
         self._threads = threads
         self._on_progress = on_progress

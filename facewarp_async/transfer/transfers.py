@@ -39,7 +39,7 @@ from facewarp_async.transfer.reading import Readers
 from facewarp_async.transfer.threads import FileThreads
 from facewarp_async.wire.presigned import check_storage_url, parse_storage_error
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 READ_BUFFER_BYTES = 1024 * 1024
 """How much of an answer the session may hold: what arrives while the last bytes are handed to a thread."""

@@ -25,9 +25,9 @@ class PartWriter:
     """
 
     def __init__(self, path: Path, offset: int, threads: FileThreads) -> None:
-        self.received = offset
+        self.received: int = offset
         """How long the file will be when all is written."""
-        self.written = offset
+        self.written: int = offset
         """How long it is."""
         self._path = path
         self._threads = threads

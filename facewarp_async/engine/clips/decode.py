@@ -33,16 +33,16 @@ class FileClip:
             raise EngineError(UNSUPPORTED_FORMAT, "the file holds no moving picture")
         self._container = container
         self._stream = stream = streams[0]
-        self.time_base = stream.time_base or Fraction(1, 90_000)
+        self.time_base: Fraction = stream.time_base or Fraction(1, 90_000)
         rate = stream.average_rate or stream.guessed_rate
-        self.rate = rate if rate and 0 < rate <= 1000 else Fraction(25)
-        self.duration_s = None if container.duration is None else container.duration / av.time_base
+        self.rate: Fraction = rate if rate and 0 < rate <= 1000 else Fraction(25)
+        self.duration_s: float | None = None if container.duration is None else container.duration / av.time_base
         context = stream.codec_context
-        self.colours = ColourTags(
+        self.colours: ColourTags = ColourTags(
             primaries=context.color_primaries, transfer=context.color_trc, matrix=context.colorspace
         )
-        self.aspect = stream.sample_aspect_ratio or None
-        self.sound = next(filter(_is_known, container.streams.audio), None)
+        self.aspect: Fraction | None = stream.sample_aspect_ratio or None
+        self.sound: av.AudioStream | None = next(filter(_is_known, container.streams.audio), None)
         check_size(stream.width, stream.height)
         check_length(self.duration_s or 0.0, 0)
         context.thread_type = "AUTO"
