@@ -18,6 +18,9 @@ from facewarp_async.config import Credentials, Provider, Timeouts
 from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import InstantRunner, LocalService
+from tests.browsing import chromium, context, page
+
+__all__ = ["chromium", "context", "page"]
 
 
 @pytest.fixture
