@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from enum import Enum
+from typing import Any
 from urllib.parse import urlsplit
 
 from attrs import Attribute, field, frozen, validators
@@ -80,6 +81,7 @@ class Provider:
 
 VIDNOZ = Provider("vidnoz", "https://devapi.vidnoz.com")
 MIOCREATE = Provider("miocreate", "https://devapi.miocreate.com")
+LOCAL_NAME = "local"
 PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (VIDNOZ, MIOCREATE)}
 
 
@@ -150,8 +152,16 @@ class Limits:
     read_ahead: int = field(default=1000, validator=validators.ge(1))
 
 
+def local_provider(base_url: str, **options: Any) -> Provider:
+    """Return the provider of a local service: it is quick, and has no limit unless told otherwise."""
+    quick = {"requests_per_second": None, "typical_image_s": 0.3, "typical_video_s": 2.0}
+    return Provider(LOCAL_NAME, base_url, **(quick | options))
+
+
 def provider_from_env(environ: Mapping[str, str] | None = None) -> Provider:
     """Read ``FACEWARP_PROVIDER`` (``vidnoz``, the default, or ``miocreate``) and ``FACEWARP_BASE_URL``.
+
+    With a base URL the provider may have any name; ``local`` is a local service, which has no limit.
 
     Raises:
         ConfigurationError: The provider's name is not known.
@@ -161,6 +171,8 @@ def provider_from_env(environ: Mapping[str, str] | None = None) -> Provider:
     base_url = env.get("FACEWARP_BASE_URL")
     if base_url:
         try:
+            if name == LOCAL_NAME:
+                return local_provider(base_url)
             return Provider(env.get("FACEWARP_PROVIDER") or "custom", base_url)
         except ConfigurationError as error:
             raise ConfigurationError(f"FACEWARP_BASE_URL: {error.message}") from error

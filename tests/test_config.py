@@ -38,6 +38,8 @@ def test_the_provider_comes_from_the_environment() -> None:
     assert provider_from_env({}) is VIDNOZ
     assert provider_from_env({"FACEWARP_PROVIDER": "MioCreate"}) is MIOCREATE
     assert provider_from_env({"FACEWARP_BASE_URL": "http://localhost:9/"}).base_url == "http://localhost:9"
+    local = provider_from_env({"FACEWARP_BASE_URL": "http://localhost:9/", "FACEWARP_PROVIDER": "Local"})
+    assert (local.name, local.requests_per_second, local.typical_image_s) == ("local", None, 0.3)
     with pytest.raises(ConfigurationError, match="vidnoz, miocreate"):
         provider_from_env({"FACEWARP_PROVIDER": "nobody"})
 

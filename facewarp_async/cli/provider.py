@@ -15,11 +15,20 @@ from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.options import ServiceOptions
 from facewarp_async.cli.output import Output
 from facewarp_async.client import FaceSwapClient
-from facewarp_async.config import PROVIDERS, VIDNOZ, Credentials, Provider, credentials_from_env, provider_from_env
+from facewarp_async.config import (
+    LOCAL_NAME,
+    PROVIDERS,
+    VIDNOZ,
+    Credentials,
+    Provider,
+    credentials_from_env,
+    local_provider,
+    provider_from_env,
+)
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.policy.polling import FixedPolling
 
-LOCAL: Final = "local"
+LOCAL: Final = LOCAL_NAME
 _EAGER = FixedPolling(image_s=0.3, video_s=1.0, longest_s=1.0)
 """For a service on this machine without a limit: looks cost next to nothing, and none is worth waiting for."""
 _CREDENTIALS = ("FACEWARP_API_KEY", "FACEWARP_CLIENT_ID", "FACEWARP_CLIENT_SECRET")
@@ -69,7 +78,7 @@ def choose_service(options: ServiceOptions, environ: Mapping[str, str]) -> Remot
 
 def _provider(name: str, base_url: str | None) -> Provider:
     if base_url and name == LOCAL:  # one that facewarp serve has started: it is quick, and limited only if told to be
-        return Provider(LOCAL, base_url, requests_per_second=None)
+        return local_provider(base_url)
     if base_url:
         vendor = PROVIDERS.get(name)
         return Provider(name or "custom", base_url) if vendor is None else attrs.evolve(vendor, base_url=base_url)

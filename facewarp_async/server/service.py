@@ -19,7 +19,7 @@ import anyio.to_thread
 from aiohttp import web
 from anyio.abc import TaskGroup
 
-from facewarp_async.config import ApiKey, ClientCredentials, Provider
+from facewarp_async.config import ApiKey, ClientCredentials, Provider, local_provider
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.server.api import Api
 from facewarp_async.server.authorisation import Authoriser, Caller
@@ -41,7 +41,6 @@ from facewarp_async.wire.media_types import MAX_FILE_BYTES
 _log = logging.getLogger("facewarp_async.server")
 
 _SHUTDOWN_S = 0.3
-_TYPICAL_IMAGE_S, _TYPICAL_VIDEO_S = 0.3, 2.0
 
 
 def _utc_now() -> datetime:
@@ -247,14 +246,8 @@ class LocalService:
     def _make_provider(self, port: int) -> Provider:
         # What is bound to all addresses is reached over loopback too.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104 - no bind
-        return Provider(
-            "local",
-            f"http://{f'[{host}]' if ':' in host else host}:{port}",
-            requests_per_second=self._requests_per_second,
-            realm=self._realm,
-            typical_image_s=_TYPICAL_IMAGE_S,
-            typical_video_s=_TYPICAL_VIDEO_S,
-        )
+        base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
+        return local_provider(base_url, requests_per_second=self._requests_per_second, realm=self._realm)
 
     @property
     def credits(self) -> int | None:
