@@ -4,101 +4,131 @@
 protocol without an account.
 """
 
-import logging
+from __future__ import annotations
 
-from facewarp_async.client import FaceSwapClient
-from facewarp_async.config import (
-    MIOCREATE,
-    VIDNOZ,
-    ApiKey,
-    ClientCredentials,
-    Credentials,
-    Limits,
-    PairOrder,
-    Provider,
-    Timeouts,
-)
-from facewarp_async.errors import (
-    AuthenticationError,
-    BadRequestError,
-    BatchStoppedError,
-    ConfigurationError,
-    ConnectError,
-    ConnectionLostError,
-    CreditsExhaustedError,
-    DiskFullError,
-    EmptyFileError,
-    FacePolicyError,
-    FaceWarpError,
-    FileChangedError,
-    FileTooLargeError,
-    HttpError,
-    IncompleteTransferError,
-    InDoubtError,
-    InputError,
-    JournalCorruptError,
-    JournalError,
-    JournalInUseError,
-    MalformedAnswerError,
-    MediaPolicyError,
-    MissingExtraError,
-    MissingFileError,
-    MultipleFacesError,
-    NoFaceError,
-    OutputError,
-    RateLimitedError,
-    Recovery,
-    RequestTimeoutError,
-    ServerError,
-    ServiceError,
-    SourceNotFoundError,
-    Stage,
-    StorageError,
-    TaskFailedError,
-    TaskTimeoutError,
-    TransportError,
-    UnsupportedFormatError,
-    UploadRejectedError,
-    UrlExpiredError,
-)
-from facewarp_async.models import (
-    Asset,
-    DetectFaces,
-    Face,
-    FaceDetection,
-    ImageResult,
-    ImageSwap,
-    Job,
-    MediaType,
-    MultiFaceSwap,
-    Picture,
-    Point,
-    Result,
-    SwapResult,
-    Task,
-    TaskKind,
-    TaskStatus,
-    UploadGrant,
-    VideoResult,
-    VideoSwap,
-)
-from facewarp_async.pipeline import (
-    BatchReport,
-    Completed,
-    Event,
-    Failed,
-    JobEnded,
-    Outcome,
-    OutcomeStream,
-    Skipped,
-    StageBegun,
-    SwapPipeline,
-)
-from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
-from facewarp_async.policy.retry import RetryPolicy
-from facewarp_async.sources import FolderJobs, ManifestJobs, jobs_from_folder, jobs_from_manifest
+import logging
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from facewarp_async.client import FaceSwapClient
+    from facewarp_async.config import (
+        MIOCREATE,
+        VIDNOZ,
+        ApiKey,
+        ClientCredentials,
+        Credentials,
+        Limits,
+        PairOrder,
+        Provider,
+        Timeouts,
+    )
+    from facewarp_async.errors import (
+        AuthenticationError,
+        BadRequestError,
+        BatchStoppedError,
+        ConfigurationError,
+        ConnectError,
+        ConnectionLostError,
+        CreditsExhaustedError,
+        DiskFullError,
+        EmptyFileError,
+        FacePolicyError,
+        FaceWarpError,
+        FileChangedError,
+        FileTooLargeError,
+        HttpError,
+        IncompleteTransferError,
+        InDoubtError,
+        InputError,
+        JournalCorruptError,
+        JournalError,
+        JournalInUseError,
+        MalformedAnswerError,
+        MediaPolicyError,
+        MissingExtraError,
+        MissingFileError,
+        MultipleFacesError,
+        NoFaceError,
+        OutputError,
+        RateLimitedError,
+        Recovery,
+        RequestTimeoutError,
+        ServerError,
+        ServiceError,
+        SourceNotFoundError,
+        Stage,
+        StorageError,
+        TaskFailedError,
+        TaskTimeoutError,
+        TransportError,
+        UnsupportedFormatError,
+        UploadRejectedError,
+        UrlExpiredError,
+    )
+    from facewarp_async.models import (
+        Asset,
+        DetectFaces,
+        Face,
+        FaceDetection,
+        ImageResult,
+        ImageSwap,
+        Job,
+        MediaType,
+        MultiFaceSwap,
+        Picture,
+        Point,
+        Result,
+        SwapResult,
+        Task,
+        TaskKind,
+        TaskStatus,
+        UploadGrant,
+        VideoResult,
+        VideoSwap,
+    )
+    from facewarp_async.pipeline import (
+        BatchReport,
+        Completed,
+        Event,
+        Failed,
+        JobEnded,
+        Outcome,
+        OutcomeStream,
+        Skipped,
+        StageBegun,
+        SwapPipeline,
+    )
+    from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
+    from facewarp_async.policy.retry import RetryPolicy
+    from facewarp_async.sources import FolderJobs, ManifestJobs, jobs_from_folder, jobs_from_manifest
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application wants to hear
+
+_HOMES = {
+    "client": "FaceSwapClient",
+    "config": "MIOCREATE VIDNOZ ApiKey ClientCredentials Credentials Limits PairOrder Provider Timeouts",
+    "errors": """
+        AuthenticationError BadRequestError BatchStoppedError ConfigurationError ConnectError ConnectionLostError
+        CreditsExhaustedError DiskFullError EmptyFileError FacePolicyError FaceWarpError FileChangedError
+        FileTooLargeError HttpError IncompleteTransferError InDoubtError InputError JournalCorruptError JournalError
+        JournalInUseError MalformedAnswerError MediaPolicyError MissingExtraError MissingFileError
+        MultipleFacesError NoFaceError OutputError RateLimitedError Recovery RequestTimeoutError ServerError
+        ServiceError SourceNotFoundError Stage StorageError TaskFailedError TaskTimeoutError TransportError
+        UnsupportedFormatError UploadRejectedError UrlExpiredError
+    """,
+    "models": """
+        Asset DetectFaces Face FaceDetection ImageResult ImageSwap Job MediaType MultiFaceSwap Picture Point Result
+        SwapResult Task TaskKind TaskStatus UploadGrant VideoResult VideoSwap
+    """,
+    "pipeline": "BatchReport Completed Event Failed JobEnded Outcome OutcomeStream Skipped StageBegun SwapPipeline",
+    "policy.polling": "FixedPolling LearntPolling PollPolicy",
+    "policy.retry": "RetryPolicy",
+    "sources": "FolderJobs ManifestJobs jobs_from_folder jobs_from_manifest",
+}
+"""Where the public names live. A module is imported when one of its names is first asked for: starting stays cheap."""
+
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "MIOCREATE",
@@ -190,3 +220,20 @@ __all__ = [
     "jobs_from_folder",
     "jobs_from_manifest",
 ]
+
+
+def _fetch(name: str) -> Any:
+    if name in _HOMES:
+        return import_module(f"{__name__}.{name}")
+    if name not in _HOME_OF:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = globals()[name] = getattr(import_module(f"{__name__}.{_HOME_OF[name]}"), name)
+    return value
+
+
+if not TYPE_CHECKING:  # a checker would take any name for one of ours
+    __getattr__ = _fetch
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import inspect
 import logging
+import pickle
 import subprocess
 import sys
 import types
@@ -33,10 +35,9 @@ EXTRAS = {
 
 
 def _imported(code: str) -> set[str]:
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", "-c", code], check=True, capture_output=True, text=True, timeout=60
-    )
-    return {line.rpartition("|")[2].strip() for line in done.stderr.splitlines() if line.startswith("import time:")}
+    program = f"{code}\nimport sys\nprint(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True, timeout=60)
+    return set(done.stdout.split())
 
 
 def test_all_is_sorted_and_complete() -> None:
@@ -48,9 +49,44 @@ def test_all_is_sorted_and_complete() -> None:
 
     assert names == sorted(names, key=rank)
     assert len(names) == len(set(names))
-    here = {name for name, value in vars(facewarp_async).items() if not name.startswith("_")}
-    modules = {name for name in here if isinstance(getattr(facewarp_async, name), types.ModuleType)}
-    assert here - modules == set(names)
+
+
+def test_each_name_is_imported_from_where_type_checkers_look_for_it() -> None:
+    tree = ast.parse(inspect.getsource(facewarp_async))
+    typed = next(node for node in tree.body if isinstance(node, ast.If))
+    assert ast.unparse(typed.test) == "TYPE_CHECKING"
+    imports = [node for node in typed.body if isinstance(node, ast.ImportFrom)]
+    homes = {alias.name: node.module for node in imports for alias in node.names}
+    assert homes == {name: f"facewarp_async.{home}" for name, home in facewarp_async._HOME_OF.items()}
+    assert set(homes) == set(facewarp_async.__all__)
+
+
+@pytest.mark.slow
+def test_a_fresh_interpreter_has_every_name_by_star_by_dir_and_by_attribute() -> None:
+    code = """
+import facewarp_async
+before = set(vars(facewarp_async))
+assert "FaceSwapClient" not in before, "it would not be what this is about"
+assert set(facewarp_async.__all__) <= set(dir(facewarp_async))
+assert facewarp_async.errors.InputError is facewarp_async.InputError
+from facewarp_async import *
+assert set(facewarp_async.__all__) <= set(globals())
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_a_name_that_is_not_there_is_told_like_any_other() -> None:
+    with pytest.raises(AttributeError, match="module 'facewarp_async' has no attribute 'FaceSwapClinet'"):
+        _ = facewarp_async.FaceSwapClinet  # type: ignore[attr-defined]
+    assert not hasattr(facewarp_async, "__wrapped__")
+    with pytest.raises(ImportError):
+        from facewarp_async import FaceSwapClinet  # type: ignore[attr-defined]  # noqa: F401, PLC0415
+
+
+@pytest.mark.parametrize(("name", "value"), PUBLIC, ids=facewarp_async.__all__)
+def test_everything_public_can_be_pickled_by_name(name: str, value: object) -> None:
+    if isinstance(value, type | types.FunctionType):
+        assert pickle.loads(pickle.dumps(value)) is value, name
 
 
 @pytest.mark.parametrize(("name", "value"), PUBLIC, ids=facewarp_async.__all__)
@@ -87,8 +123,29 @@ def test_every_error_is_in_the_tree_that_the_documentation_shows() -> None:
 
 
 @pytest.mark.slow
-def test_importing_the_package_imports_no_extra() -> None:
+def test_importing_the_package_imports_nothing_yet() -> None:
+    """What a program does not use, it does not wait for: the command's help does not wait for aiohttp."""
     modules = _imported("import facewarp_async")
+    assert {name for name in modules if name.startswith("facewarp_async")} == {"facewarp_async"}
+    assert not modules & {"aiohttp", "asyncio", "attr", "cattrs", "anyio", "sqlite3", "ssl"}
+
+
+@pytest.mark.slow
+def test_a_client_imports_neither_the_pipeline_nor_a_database() -> None:
+    modules = _imported("from facewarp_async import FaceSwapClient")
+    assert "facewarp_async.client" in modules
+    assert not modules & {
+        "facewarp_async.pipeline",
+        "facewarp_async.journal",
+        "facewarp_async.sources",
+        "sqlite3",
+        "csv",
+    }
+
+
+@pytest.mark.slow
+def test_using_all_of_the_package_imports_no_extra() -> None:
+    modules = _imported("from facewarp_async import *")
     assert "facewarp_async.client" in modules
     loaded = {name for name in modules for extra in EXTRAS if name == extra or name.startswith(extra + ".")}
     assert loaded == set()
