@@ -1,12 +1,10 @@
-"""The commands with their arguments, as ``--help`` tells of them."""
+"""The commands with their arguments, as ``--help`` tells of them. Each imports what it does when it is run."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from facewarp_async.cli.batch import BatchCommand
 from facewarp_async.cli.exits import ExitCode
-from facewarp_async.cli.faces import FacesCommand
 from facewarp_async.cli.options import (
     AtLeastNone,
     AtLeastOne,
@@ -30,9 +28,6 @@ from facewarp_async.cli.options import (
 )
 from facewarp_async.cli.output import Output
 from facewarp_async.cli.run import run
-from facewarp_async.cli.serve import ServeCommand
-from facewarp_async.cli.swap import SwapCommand
-from facewarp_async.cli.task import TaskCommand
 
 _SERVICE, _SELECTION, _RESUME, _LIMITS = ServiceOptions(), SelectionOptions(), ResumeOptions(), LimitOptions()
 
@@ -44,8 +39,7 @@ def demo(*, out: Out = Path("facewarp-demo"), verbose: Verbose = False) -> ExitC
         out: The folder for the photos, the results and contact-sheet.jpg. It may be used again.
     """
     try:
-        # Not above: it needs the extra.
-        from facewarp_async.cli.demo import DemoCommand  # noqa: PLC0415
+        from facewarp_async.cli.demo import DemoCommand
     except ModuleNotFoundError as error:
         Output().warn(f"the demo swaps faces with {error.name}: pip install 'facewarp-async[cli,local]'")
         return ExitCode.USAGE
@@ -63,6 +57,8 @@ def swap(
         out: A file to write, or a folder (an existing one, or a name without an extension). In a folder the result is
             called like the media with -swapped behind it, and no file is replaced. Without this: the current folder.
     """
+    from facewarp_async.cli.swap import SwapCommand
+
     command = SwapCommand(media=media, faces=face, out=out, hd=hd, service=service)
     return run(command, verbose=service.verbose)
 
@@ -78,6 +74,8 @@ def faces(media: Path, /, *, out: Out = Path(), json: Json = False, service: Ser
             replaced.
         json: Print an object a line for each face: index, path, width, height, kps.
     """
+    from facewarp_async.cli.faces import FacesCommand
+
     command = FacesCommand(media=media, out=out, as_json=json, service=service)
     return run(command, verbose=service.verbose)
 
@@ -92,6 +90,8 @@ def multi(
         face: INDEX=FILE: the face to put in for the one that faces lists under that index. May be given several times.
         out: As for swap.
     """
+    from facewarp_async.cli.swap import SwapCommand
+
     chosen = dict(parse_indexed_face(text) for text in face)
     command = SwapCommand(media=media, faces=chosen, out=out, hd=hd, service=service)
     return run(command, verbose=service.verbose)
@@ -121,6 +121,8 @@ def batch(
         json: Print an object a line for each file, in order: media, status (completed, failed, skipped), path, task_id,
             error (type, code, message, advice, paid), stage, reason, resumed, seconds by stage.
     """
+    from facewarp_async.cli.batch import BatchCommand
+
     command = BatchCommand(
         folder=folder,
         face=face,
@@ -145,6 +147,8 @@ def task(
         out: A file or a folder for the result, as for swap; for the faces of a detection, a folder.
         json: Print an object: id, status, message, kind; with --out, one for each face of a detection.
     """
+    from facewarp_async.cli.task import TaskCommand
+
     command = TaskCommand(task_id=task_id, out=out, as_json=json, service=service)
     return run(command, verbose=service.verbose)
 
@@ -171,6 +175,8 @@ def serve(
         credits: How many tasks may be created; without this, any number.
         workers: How many tasks are worked on at once; without this, as many as there are processors.
     """
+    from facewarp_async.cli.serve import ServeCommand
+
     command = ServeCommand(
         port=port, host=host, data_dir=data_dir, api_key=api_key, rps=rps, credits=credits, workers=workers
     )
