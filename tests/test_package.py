@@ -144,6 +144,13 @@ def test_a_client_imports_neither_the_pipeline_nor_a_database() -> None:
 
 
 @pytest.mark.slow
+def test_the_command_that_only_helps_imports_no_network() -> None:
+    modules = _imported("from facewarp_async.cli.app import run_program\nrun_program(['--version'])")
+    assert "cyclopts" in modules
+    assert not modules & {"aiohttp", "cattrs", "ssl", "sqlite3", "facewarp_async.client", "facewarp_async.pipeline"}
+
+
+@pytest.mark.slow
 def test_using_all_of_the_package_imports_no_extra() -> None:
     modules = _imported("from facewarp_async import *")
     assert "facewarp_async.client" in modules

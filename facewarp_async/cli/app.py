@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from importlib.metadata import version
 from typing import Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -13,12 +12,19 @@ from facewarp_async.cli import commands, help
 from facewarp_async.cli.exits import ExitCode
 from facewarp_async.cli.output import Output
 
+
+def _version() -> str:
+    from importlib.metadata import version  # noqa: PLC0415 - it brings half of the standard library
+
+    return f"facewarp-async {version('facewarp-async')}"
+
+
 app: App = App(
     name="facewarp",
     help="Swap faces in pictures and videos, through Vidnoz, MioCreate or on this machine.",
     help_epilogue=help.PROGRAM,
     help_format="plaintext",
-    version=f"facewarp-async {version('facewarp-async')}",
+    version=_version,
     default_parameter=Parameter(negative=()),
 )
 app.command(commands.demo, help_epilogue=help.DEMO)

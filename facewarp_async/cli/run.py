@@ -7,13 +7,16 @@ import signal
 from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from typing import TYPE_CHECKING
 
 import anyio
-from anyio.abc import TaskStatus
 
 from facewarp_async.cli.exits import ExitCode, exit_code_for
 from facewarp_async.cli.output import LogHandler, Output
 from facewarp_async.errors import FaceWarpError
+
+if TYPE_CHECKING:
+    from anyio.abc import TaskStatus
 
 Command = Callable[[Output], Awaitable[ExitCode]]
 
