@@ -19,12 +19,12 @@ from facewarp_async.cli.records import as_told, outcome_record
 from facewarp_async.cli.resuming import entered, journal_path, next_steps
 from facewarp_async.cli.selection import BatchJobs
 from facewarp_async.cli.tally import Tally
-from facewarp_async.cli.text import seconds
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Limits
 from facewarp_async.errors import FaceWarpError, InDoubtError, InputError
 from facewarp_async.journal import InDoubtChoice
 from facewarp_async.pipeline import Completed, Failed, Outcome, SwapPipeline
+from facewarp_async.text import seconds
 
 _COUNTED_AT_ONCE = 500
 

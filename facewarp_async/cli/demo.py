@@ -20,10 +20,10 @@ from facewarp_async.cli.provider import Embedded, open_client
 from facewarp_async.cli.samples import Samples, make_samples
 from facewarp_async.cli.sheet import Row, write_sheet
 from facewarp_async.cli.tally import Tally
-from facewarp_async.cli.text import seconds
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.errors import OutputError
 from facewarp_async.pipeline import Completed, Failed, Outcome, SwapPipeline
+from facewarp_async.text import seconds
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ import anyio.to_thread
 from rich.console import Console
 from rich.text import Text
 
-from facewarp_async.cli.text import visible, visible_block
 from facewarp_async.redaction import redact_text
+from facewarp_async.text import visible, visible_block
 
 _STDOUT = 1
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from attrs import define, field
 
-from facewarp_async.cli.text import bytes_text, seconds
+from facewarp_async.text import bytes_text, seconds
 
 
 @define

@@ -15,9 +15,9 @@ from rich.text import Text
 
 from facewarp_async.cli.output import Output
 from facewarp_async.cli.tally import Tally
-from facewarp_async.cli.text import seconds, shorten, visible
 from facewarp_async.errors import Stage
 from facewarp_async.pipeline import Event, JobEnded
+from facewarp_async.text import seconds, shorten, visible
 
 _NARROW_COLUMNS = 64
 _LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 50

@@ -8,10 +8,10 @@ from collections.abc import Callable
 from attrs import Factory, define, frozen
 
 from facewarp_async.cli.records import as_told, media_name
-from facewarp_async.cli.text import seconds
 from facewarp_async.errors import InDoubtError, Stage
 from facewarp_async.pipeline import Completed, Event, Failed, Outcome, StageBegun
 from facewarp_async.policy.remaining import Remaining
+from facewarp_async.text import seconds
 
 MOST_NAMES = 200
 """How many jobs in doubt are remembered by name; more are counted."""

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facewarp_async.cli.text import seconds, shorten, visible, visible_block
+from facewarp_async.text import seconds, shorten, visible, visible_block
 
 
 @pytest.mark.parametrize(

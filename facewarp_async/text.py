@@ -1,4 +1,4 @@
-"""Text from elsewhere, such as file names and the service's messages, made harmless for a terminal. Pure."""
+"""Text for people; that from elsewhere, such as file names, made harmless for a terminal or a page. Pure."""
 
 from __future__ import annotations
 
