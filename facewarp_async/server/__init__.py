@@ -5,6 +5,8 @@ from __future__ import annotations
 from facewarp_async.server.details import FailureStyle
 from facewarp_async.server.faults import API, CREATES, EVERYWHERE, GET, HEAD, PASSING, PUT, Fault, FaultPlan, FaultRule
 from facewarp_async.server.ledger import Creation, Ledger
+from facewarp_async.server.overview import SeenTask
+from facewarp_async.server.records import Progress
 from facewarp_async.server.runners import EngineRunner, InstantRunner, ProcessRunner, Runner
 from facewarp_async.server.service import LocalService
 from facewarp_async.server.work import (
@@ -46,7 +48,9 @@ __all__ = [
     "MadePicture",
     "MadeVideo",
     "ProcessRunner",
+    "Progress",
     "Runner",
+    "SeenTask",
     "Work",
     "WorkError",
 ]

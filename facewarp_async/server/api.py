@@ -24,6 +24,7 @@ from facewarp_async.server.tasks import TaskQueue
 ACCESS_EXPIRY_S = 259_200
 """How long a download's URL is valid: three days, as the vendors' are."""
 
+_LONGEST_NAME = 255
 _PICTURE, _VIDEO, _EITHER = "an image", "a video", "an image or a video"
 _MEDIA = {
     TaskKind.IMAGE_SWAP: _PICTURE,
@@ -55,7 +56,7 @@ class Api:
         name = parameters.text(body, "file_name")
         now = self.clock()
         key = upload_key(name, account=self.account, now=now)
-        await self.state.put_object(StoredObject(key=key, created=now.timestamp()))
+        await self.state.put_object(StoredObject(key=key, created=now.timestamp(), name=name[:_LONGEST_NAME]))
         url = self.storage.presign("PUT", key, origin=origin, expires_s=self.upload_expiry_s)
         return {"upload_url": url, "key": key}
 
@@ -97,7 +98,7 @@ class Api:
         ending: dict[str, Any] = {}
         if hit is not None and hit.fault is Fault.TASK_FAILS:
             message = hit.rule.message or MESSAGES.get(hit.rule.code, "")
-            ending = {"progress": Progress.FAILED, "code": hit.rule.code, "message": message}
+            ending = {"progress": Progress.FAILED, "code": hit.rule.code, "message": message, "ended": draft.created}
         return await self.state.add_task(draft, credits=self.credits.left, **ending)
 
     def _usable(self, body: Mapping[str, Any], name: str, wanted: str) -> str:

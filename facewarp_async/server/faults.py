@@ -9,7 +9,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 
-from attrs import field, frozen, validators
+from attrs import define, field, frozen, validators
 
 from facewarp_async.wire.requests import ACCESS_URL_PATH, CREATE_PATHS, TASK_PATH, TOKEN_PATH, UPLOAD_URL_PATH
 
@@ -146,8 +146,19 @@ class Hit:
     rule: FaultRule
 
 
+@define
+class _Counted:
+    """A rule, how many calls it was about, and how many of them it hit."""
+
+    rule: FaultRule
+    seen: int = 0
+    hits: int = 0
+
+
 class FaultPlan:
     """Which faults a service plays. Rules are asked in their order; the first that hits decides.
+
+    A plan may be added to and cleared while its service runs, also from another thread.
 
     Args:
         rules: To begin with.
@@ -156,9 +167,7 @@ class FaultPlan:
 
     def __init__(self, rules: Iterable[FaultRule] = (), *, seed: int = 0) -> None:
         self._random = random.Random(seed)  # noqa: S311 - repeatable on purpose
-        self._rules: list[FaultRule] = []
-        self._seen: dict[int, int] = {}
-        self._hits: dict[int, int] = {}
+        self._rules: list[_Counted] = []
         for rule in rules:
             self.add(rule)
 
@@ -169,34 +178,33 @@ class FaultPlan:
 
     def add(self, rule: FaultRule) -> None:
         """Add a rule behind the others; its calls are counted from now."""
-        self._rules.append(rule)
+        self._rules.append(_Counted(rule))
 
     def clear(self) -> None:
         """Play no more faults."""
-        self._rules.clear()
-        self._seen.clear()
-        self._hits.clear()
+        self._rules = []  # another list: a call may just be looking at this one
 
     def draw(self, call: str, target: str) -> Hit | None:
         """Say what goes wrong with a call, if anything. Every call must be asked about once, as it comes in."""
         drawn: Hit | None = None
-        for index, rule in enumerate(self._rules):
+        for counted in self._rules:
             if drawn is None:
-                drawn = self._try(index, rule, call, target)
+                drawn = self._try(counted, call, target)
         return drawn
 
-    def _try(self, index: int, rule: FaultRule, call: str, target: str) -> Hit | None:
+    def _try(self, counted: _Counted, call: str, target: str) -> Hit | None:
+        rule = counted.rule
         faults = [fault for fault in rule.faults if applies(fault, call)]
         if call not in rule.calls or not faults or (rule.matching is not None and not rule.matching(target)):
             return None
-        self._seen[index] = seen = self._seen.get(index, 0) + 1
-        if rule.times is not None and self._hits.get(index, 0) >= rule.times:
+        counted.seen += 1
+        if rule.times is not None and counted.hits >= rule.times:
             return None
-        if rule.nth is not None and seen not in rule.nth:
+        if rule.nth is not None and counted.seen not in rule.nth:
             return None
-        if rule.every is not None and seen % rule.every:
+        if rule.every is not None and counted.seen % rule.every:
             return None
         if rule.probability is not None and self._random.random() >= rule.probability:
             return None
-        self._hits[index] = self._hits.get(index, 0) + 1
+        counted.hits += 1
         return Hit(self._random.choice(faults), rule)

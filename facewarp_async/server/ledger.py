@@ -51,6 +51,17 @@ class Ledger:
     contents: Counter[str] = field(factory=Counter)
     creations: deque[Creation] = field(factory=lambda: deque(maxlen=MAX_ENTRIES))
 
+    def copy(self) -> Ledger:
+        """Return what it says now. May be called from another thread: each part is copied in one step."""
+        return Ledger(
+            calls=Counter(dict(self.calls)),
+            refusals=Counter(dict(self.refusals)),
+            faults=Counter(dict(self.faults)),
+            uploads=Counter(dict(self.uploads)),
+            contents=Counter(dict(self.contents)),
+            creations=self.creations.copy(),
+        )
+
     def record_upload(self, key: str, md5: str) -> None:
         """Count a body that was stored whole."""
         _count(self.uploads, key)

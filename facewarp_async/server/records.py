@@ -21,12 +21,14 @@ class StoredObject:
         created: When it was given out, in seconds since 1970.
         blob: Its body, ``None`` as long as nothing was uploaded.
         content_type: What a download says of it.
+        name: What the caller called the file; empty for what the service made.
     """
 
     key: str
     created: float
     blob: Blob | None = None
     content_type: str = "application/octet-stream"
+    name: str = ""
 
 
 class Progress(StrEnum):
@@ -46,6 +48,7 @@ class StoredTask:
         id: Its number.
         kind: What it makes.
         created: When, in seconds since 1970.
+        ended: The same for its end; ``None`` as long as it is open.
         keys: Media and face, or the media alone.
         pairs: Of a multiple swap: a crop's key and the key of the face to put in.
         detection_id: Of a multiple swap: the task that found the faces.
@@ -60,6 +63,7 @@ class StoredTask:
     id: int
     kind: TaskKind
     created: float
+    ended: float | None = None
     keys: tuple[str, ...]
     pairs: tuple[tuple[str, str], ...] = ()
     detection_id: int | None = None
@@ -81,7 +85,7 @@ def dump_object(stored: StoredObject) -> bytes:
     blob = stored.blob
     kind = blob.media_type.name if blob and blob.media_type else None
     body = [blob.name, blob.size, blob.md5, kind] if blob else None
-    return dumps({"created": stored.created, "blob": body, "content_type": stored.content_type})
+    return dumps({"created": stored.created, "blob": body, "content_type": stored.content_type, "name": stored.name})
 
 
 def load_object(key: str, value: bytes) -> StoredObject:
@@ -91,7 +95,8 @@ def load_object(key: str, value: bytes) -> StoredObject:
     if plain["blob"] is not None:
         name, size, md5, kind = plain["blob"]
         blob = Blob(name=name, size=size, md5=md5, media_type=MediaType[kind] if kind else None)
-    return StoredObject(key=key, created=plain["created"], blob=blob, content_type=plain["content_type"])
+    plain["blob"] = blob
+    return StoredObject(key=key, **plain)
 
 
 def dump_task(task: StoredTask) -> bytes:
@@ -100,6 +105,7 @@ def dump_task(task: StoredTask) -> bytes:
         {
             "kind": task.kind.name,
             "created": task.created,
+            "ended": task.ended,
             "keys": task.keys,
             "pairs": task.pairs,
             "detection_id": task.detection_id,

@@ -31,6 +31,7 @@ from facewarp_async.server.ledger import Ledger
 from facewarp_async.server.limits import SlidingWindow
 from facewarp_async.server.objects import ObjectStore
 from facewarp_async.server.retention import Retention
+from facewarp_async.server.overview import SeenTask, see_task
 from facewarp_async.server.runners import EngineRunner, Runner
 from facewarp_async.server.sigv4 import MAX_EXPIRY_S, SigningKey
 from facewarp_async.server.state import State
@@ -253,6 +254,12 @@ class LocalService:
     def credits(self) -> int | None:
         """How many tasks may still be created; ``None`` for any number."""
         return self._credits.left
+    @property
+    def tasks(self) -> list[SeenTask]:
+        """The tasks that it knows, as they are now, the oldest first. May be asked from another thread."""
+        objects = self._state.objects
+        return [see_task(task, objects) for task in list(self._state.tasks.values())]
+
 
     async def add_credits(self, number: int) -> None:
         """Allow so many more tasks, where there is a bound; kept in the data directory."""

@@ -102,7 +102,10 @@ class Storage:
         return web.Response(headers={"ETag": f'"{blob.md5}"'})
 
     async def _keep(self, key: str, blob: Blob, content_type: str | None) -> None:
-        stored = StoredObject(key=key, created=self.clock().timestamp(), blob=blob)
+        granted = self.state.objects.get(key)
+        stored = StoredObject(
+            key=key, created=self.clock().timestamp(), blob=blob, name="" if granted is None else granted.name
+        )
         try:
             before = await self.state.put_object(evolve(stored, content_type=content_type) if content_type else stored)
         except BaseException:

@@ -146,13 +146,20 @@ class TaskQueue:
             await self._fail(task, 601, MESSAGES[601])
 
     async def _fail(self, task: StoredTask, code: int, message: str) -> None:
-        await self.state.end_task(evolve(task, progress=Progress.FAILED, code=code, message=message))
+        failed = evolve(task, progress=Progress.FAILED, code=code, message=message, ended=self.clock().timestamp())
+        await self.state.end_task(failed)
 
     async def _make(self, task: StoredTask, work: Work) -> None:
         with anyio.fail_after(self.limits.seconds(task.kind)):
             made = await self.runner.run(work)
         kept = await keep_result(made, store=self.store, account=self.account, now=self.clock())
-        finished = evolve(task, progress=Progress.FINISHED, fields=kept.fields, landmarks=kept.landmarks)
+        finished = evolve(
+            task,
+            progress=Progress.FINISHED,
+            ended=self.clock().timestamp(),
+            fields=kept.fields,
+            landmarks=kept.landmarks,
+        )
         await self.state.end_task(finished, objects=kept.objects)
 
     def _inputs(self, task: StoredTask) -> list[_Input]:
