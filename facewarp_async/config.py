@@ -80,7 +80,11 @@ class Provider:
 
 
 VIDNOZ = Provider("vidnoz", "https://devapi.vidnoz.com")
+"""Vidnoz, at one call a second."""
+
 MIOCREATE = Provider("miocreate", "https://devapi.miocreate.com")
+"""MioCreate, at one call a second."""
+
 LOCAL_NAME = "local"
 PROVIDERS: Mapping[str, Provider] = {provider.name: provider for provider in (VIDNOZ, MIOCREATE)}
 
@@ -111,6 +115,7 @@ class ClientCredentials:
 
 
 Credentials = ApiKey | ClientCredentials
+"""Who asks, as the vendor's account page gives it."""
 
 
 @frozen(kw_only=True)

@@ -127,15 +127,15 @@ class FaceWarpError(Exception):
 
 
 class ConfigurationError(FaceWarpError):
-    """Credentials or options are missing or contradict each other."""
+    """Credentials or options are missing or contradict each other. To do: set what the message names."""
 
 
 class MissingExtraError(ConfigurationError):
-    """A feature needs an optional dependency that is not installed; the message names the extra."""
+    """A feature needs an optional dependency that is not installed. To do: install the extra that the message names."""
 
 
 class InputError(FaceWarpError):
-    """A file of the user's cannot be used. Told before any call where the file shows it, else by the service."""
+    """A file cannot be used, as it shows before any call, or as the service says. To do: give another file."""
 
 
 class MissingFileError(InputError):
@@ -165,7 +165,7 @@ class FileTooLargeError(InputError):
 
 
 class OutputError(FaceWarpError):
-    """A result cannot be written where it belongs; the task and its result stay with the service."""
+    """A result cannot be written; it stays with the service for 7 days. To do: fetch it by the task's id."""
 
 
 class DiskFullError(OutputError):
@@ -176,25 +176,25 @@ class DiskFullError(OutputError):
 
 
 class JournalError(FaceWarpError):
-    """The journal of a batch cannot be read or written; nothing more can be created safely."""
+    """A batch's journal cannot be read or written, so nothing may be created. To do: see to the disk, run it again."""
 
     recovery = Recovery.STOP_BATCH
 
 
 class JournalInUseError(JournalError):
-    """Another process, or another pipeline of this one, works with the journal."""
+    """Another process, or another pipeline of this one, works with the journal. To do: wait until it has ended."""
 
 
 class JournalCorruptError(JournalError):
-    """The file is no journal, is damaged, or is of a later version of this package. It was not changed."""
+    """No journal, a damaged one, or of a later version. Left alone. To do: restore it; without it all is paid anew."""
 
 
 class ServiceError(FaceWarpError):
-    """The service answered with a code other than 200."""
+    """The service answered with a code other than 200. To do: see the message."""
 
 
 class BadRequestError(ServiceError):
-    """Code 400: a parameter of the request is wrong."""
+    """Code 400: a parameter of the request is wrong. To do: see the message; tell the vendor if it stays."""
 
     default_code: ClassVar[int | None] = 400
 
@@ -208,18 +208,18 @@ class AuthenticationError(ServiceError):
 
 
 class ServerError(ServiceError):
-    """Code 500: the service had an exception."""
+    """Code 500: the service had an exception. To do: run it again; what is safe to repeat was repeated."""
 
     default_code: ClassVar[int | None] = 500
     recovery = Recovery.REPEAT
 
 
 class TaskFailedError(ServiceError):
-    """Code 601, an unknown status, or a task that ended without a result."""
+    """Code 601, an unknown status, or a task that ended without a result. To do: see the message; a new one is paid."""
 
 
 class NoFaceError(TaskFailedError):
-    """Code 602: no face was found."""
+    """Code 602: no face was found. To do: give a picture that shows a face clearly, upright and from the front."""
 
     default_code: ClassVar[int | None] = 602
 
@@ -232,26 +232,26 @@ class MultipleFacesError(TaskFailedError):
 
 
 class MediaPolicyError(TaskFailedError):
-    """Code 604: the media may break the vendor's policy. Never sent again."""
+    """Code 604: the media may break the vendor's policy. Never sent again. To do: give other media."""
 
     default_code: ClassVar[int | None] = 604
 
 
 class FacePolicyError(TaskFailedError):
-    """Code 605: the photo of the face may break the vendor's policy. Never sent again."""
+    """Code 605: the photo of the face may break the vendor's policy. Never sent again. To do: give another photo."""
 
     default_code: ClassVar[int | None] = 605
 
 
 class UploadRejectedError(ServiceError):
-    """Code 701: the service has trouble with an uploaded file."""
+    """Code 701: the service has trouble with a file, which was uploaded once more. To do: look at the file."""
 
     default_code: ClassVar[int | None] = 701
     recovery = Recovery.UPLOAD_AGAIN
 
 
 class SourceNotFoundError(UploadRejectedError):
-    """Code 702: the service does not know the key; uploads are deleted after a while."""
+    """Code 702: the service does not know the key; uploads are deleted in time. To do: give the file, not a key."""
 
     default_code: ClassVar[int | None] = 702
 
@@ -265,14 +265,14 @@ class CreditsExhaustedError(ServiceError):
 
 
 class RateLimitedError(ServiceError):
-    """Code 802 or HTTP 429: too many requests. The service did not act."""
+    """Code 802 or HTTP 429: too many requests. The service did not act. To do: lower the rate, run it again."""
 
     default_code: ClassVar[int | None] = 802
     recovery = Recovery.REPEAT
 
 
 class HttpError(FaceWarpError):
-    """An answer without the service's envelope, such as a gateway's page.
+    """An answer without the service's envelope, such as a gateway's page. To do: run it again; check the base URL.
 
     Attributes:
         body_start: The first bytes of the body, redacted.
@@ -286,13 +286,13 @@ class HttpError(FaceWarpError):
 
 
 class MalformedAnswerError(HttpError):
-    """A success that cannot be read: half a document, a missing field, a wrong type. Names the JSON path."""
+    """A success that cannot be read; the message names the place. To do: run it again; tell the vendor if it stays."""
 
     recovery = Recovery.REPEAT
 
 
 class StorageError(FaceWarpError):
-    """The storage behind a presigned URL refused.
+    """The storage behind a presigned URL refused. To do: run it again; a result is fetched by its task's id.
 
     Attributes:
         storage_code: The code in the storage's XML answer, such as ``SignatureDoesNotMatch``; empty without one.
@@ -310,7 +310,7 @@ class UrlExpiredError(StorageError):
 
 
 class TransportError(FaceWarpError):
-    """There was no complete answer."""
+    """There was no complete answer. To do: run it again; what is safe to repeat was repeated."""
 
     recovery = Recovery.REPEAT
 
@@ -350,7 +350,7 @@ class InDoubtError(FaceWarpError):
 
 
 class BatchStoppedError(FaceWarpError):
-    """The batch was stopped by another job's error before this job's task was created."""
+    """Another job's error stopped the batch before this job's task was created. To do: see to that, run it again."""
 
     recovery = Recovery.STOP_BATCH
 

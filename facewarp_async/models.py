@@ -111,6 +111,7 @@ class DetectFaces:
 
 
 Job = ImageSwap | VideoSwap | MultiFaceSwap | DetectFaces
+"""What a pipeline does: one picture or video, and what is to become of it."""
 
 
 class TaskKind(StrEnum):
@@ -226,7 +227,10 @@ class FaceDetection:
 
 
 SwapResult = ImageResult | VideoResult
+"""What a swap makes."""
+
 Result = ImageResult | VideoResult | FaceDetection
+"""What a job of any kind makes."""
 
 
 @frozen(kw_only=True)

@@ -40,3 +40,4 @@ class JobEnded:
 
 
 Event = StageBegun | JobEnded
+"""What `SwapPipeline` tells its `on_event` of."""

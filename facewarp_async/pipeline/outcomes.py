@@ -67,6 +67,7 @@ class Skipped:
 
 
 Outcome = Completed | Failed | Skipped
+"""What became of a job: each job has exactly one."""
 
 
 @frozen(kw_only=True)
