@@ -81,23 +81,31 @@ class _Sink:
 class ObjectStore:
     """Bodies as files below a folder. Made inside a running loop, by `open`."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, keep_free_bytes: int) -> None:
+        self._keep_free_bytes = keep_free_bytes
         self._blobs = folder / "blobs"
         self._parts = folder / "parts"
         # Its own threads, so that slow disks never use up those of the caller's program.
         self._threads = anyio.CapacityLimiter(_FILE_THREADS)
 
     @classmethod
-    async def open(cls, folder: Path, *, known: set[str]) -> ObjectStore:
-        """Open the store, and remove what a crash left behind: half bodies, and bodies that no key refers to."""
-        store = cls(folder)
+    async def open(cls, folder: Path, *, known: set[str], keep_free_bytes: int) -> ObjectStore:
+        """Open the store, and remove what a crash left behind: half bodies, and bodies that no key refers to.
+
+        Args:
+            folder: Where it is.
+            known: The bodies' names that keys refer to.
+            keep_free_bytes: How much of the disk is left to others.
+        """
+        store = cls(folder, keep_free_bytes)
         await store._run(lambda: store._clean(known))
         return store
 
     def _clean(self, known: set[str]) -> None:
         shutil.rmtree(self._parts, ignore_errors=True)
-        self._parts.mkdir(parents=True)
-        self._blobs.mkdir(exist_ok=True)
+        # People's faces: nobody else's to look at, also where the folder was there before and is open to all.
+        self._parts.mkdir(mode=0o700, parents=True)
+        self._blobs.mkdir(mode=0o700, exist_ok=True)
         for path in self._blobs.glob("*/*"):
             if path.name not in known:
                 path.unlink()
@@ -112,6 +120,10 @@ class ObjectStore:
     async def present(self, names: list[str]) -> set[str]:
         """Return which of the bodies exist."""
         return await self._run(lambda: {name for name in names if self.path(name).exists()})
+
+    async def has_room(self, length: int) -> bool:
+        """Tell whether a body of so many bytes leaves enough of the disk free."""
+        return await self._run(lambda: shutil.disk_usage(self._parts).free - length >= self._keep_free_bytes)
 
     async def receive(self, read: Callable[[], Awaitable[bytes]], *, length: int) -> Blob | None:
         """Store a body that arrives in pieces.

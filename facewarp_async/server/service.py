@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -23,10 +22,12 @@ from facewarp_async.config import ApiKey, ClientCredentials, Provider, local_pro
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.server.api import Api
 from facewarp_async.server.authorisation import Authoriser, Caller
+from facewarp_async.server.connections import meet_expectation
 from facewarp_async.server.credits import Credits
 from facewarp_async.server.details import FailureStyle
 from facewarp_async.server.faults import FaultPlan
 from facewarp_async.server.gate import MAX_JSON_BYTES, Gate
+from facewarp_async.server.http_log import http_log
 from facewarp_async.server.ledger import Ledger
 from facewarp_async.server.limits import SlidingWindow
 from facewarp_async.server.objects import ObjectStore
@@ -38,8 +39,6 @@ from facewarp_async.server.state import State
 from facewarp_async.server.storage import Storage
 from facewarp_async.server.tasks import TaskLimits, TaskQueue
 from facewarp_async.wire.media_types import MAX_FILE_BYTES
-
-_log = logging.getLogger("facewarp_async.server")
 
 _SHUTDOWN_S = 0.3
 
@@ -75,6 +74,7 @@ class LocalService:
         image_timeout_s: After how long the work on an image is given up.
         video_timeout_s: The same for a video.
         stall_s: For how long the body of a request may stand still.
+        keep_free_bytes: How much of the data directory's disk uploads leave free; one that would not is refused.
         clock: The time, with its zone, for expiries and names.
     """
 
@@ -100,6 +100,7 @@ class LocalService:
         image_timeout_s: float = 300.0,
         video_timeout_s: float = 3600.0,
         stall_s: float = 20.0,
+        keep_free_bytes: int = 256 * 1024**2,
         clock: Callable[[], datetime] = _utc_now,
     ) -> None:
         if not 0 < upload_expiry_s <= MAX_EXPIRY_S:
@@ -119,6 +120,7 @@ class LocalService:
         )
         self._token_lifetime_s, self._upload_expiry_s = token_lifetime_s, upload_expiry_s
         self._max_file_bytes, self._stall_s = max_file_bytes, stall_s
+        self._keep_free_bytes = keep_free_bytes
         self._failure_style, self._later_statuses = FailureStyle(failure_style), later_statuses
         self._clock = clock
         self._stack = AsyncExitStack()
@@ -189,7 +191,7 @@ class LocalService:
 
     async def _open_store(self, folder: Path) -> ObjectStore:
         known = {stored.blob.name for stored in self._state.objects.values() if stored.blob is not None}
-        return await ObjectStore.open(folder, known=known)
+        return await ObjectStore.open(folder, known=known, keep_free_bytes=self._keep_free_bytes)
 
     def _build_gate(self, settings: dict[str, str], store: ObjectStore) -> Gate:
         storage = Storage(
@@ -229,9 +231,11 @@ class LocalService:
     @asynccontextmanager
     async def _listen(self) -> AsyncIterator[None]:
         app = web.Application(client_max_size=MAX_JSON_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._gate.handle)
+        app.router.add_route("*", "/{path:.*}", self._gate.handle, expect_handler=meet_expectation)
         # Bodies are stored as they come: nothing is unpacked on the way.
-        runner = web.AppRunner(app, access_log=None, logger=_log, shutdown_timeout=_SHUTDOWN_S, auto_decompress=False)
+        runner = web.AppRunner(
+            app, access_log=None, logger=http_log, shutdown_timeout=_SHUTDOWN_S, auto_decompress=False
+        )
         try:
             await runner.setup()
             try:

@@ -101,7 +101,7 @@ def verify(
     )
     key = SigningKey(access_key=key.access_key, secret=key.secret, region=region)
     expected = _signature(request, date=signed_at, key=key)
-    if not hmac.compare_digest(expected.encode(), query["X-Amz-Signature"].encode()):
+    if not hmac.compare_digest(expected.encode(), _encode(query["X-Amz-Signature"])):
         raise SignatureError(
             403,
             "SignatureDoesNotMatch",
@@ -136,9 +136,10 @@ def _check_terms(query: Mapping[str, str], *, key: SigningKey, now: datetime) ->
         raise _wrong_query("the scope's day must be the date's, and host must be signed")
     if access_key != key.access_key:
         raise SignatureError(403, "InvalidAccessKeyId", "The access key id you provided does not exist in our records")
-    if now > signed_at + timedelta(seconds=expires_s):
+    age = now - signed_at
+    if age > timedelta(seconds=expires_s):
         raise SignatureError(403, "AccessDenied", "Request has expired")
-    if now < signed_at - MAX_SKEW:
+    if age < -MAX_SKEW:
         raise SignatureError(403, "AccessDenied", "Request is not yet valid")
     return date, region
 
@@ -161,7 +162,7 @@ def _scope(day: str, region: str) -> str:
 
 def _signature(canonical_request: str, *, date: str, key: SigningKey) -> str:
     scope = _scope(date[:8], key.region)
-    digest = hashlib.sha256(canonical_request.encode()).hexdigest()
+    digest = hashlib.sha256(_encode(canonical_request)).hexdigest()
     derived = b"AWS4" + key.secret.encode()
     for part in scope.split("/"):
         derived = _hmac(derived, part)
@@ -169,4 +170,9 @@ def _signature(canonical_request: str, *, date: str, key: SigningKey) -> str:
 
 
 def _hmac(key: bytes, message: str) -> bytes:
-    return hmac.new(key, message.encode(), hashlib.sha256).digest()
+    return hmac.new(key, _encode(message), hashlib.sha256).digest()
+
+
+def _encode(text: str) -> bytes:
+    """Return the bytes that came over the wire, text or not."""
+    return text.encode("utf-8", "surrogateescape")

@@ -145,6 +145,8 @@ class State:
 
 def _connect(folder: Path) -> sqlite3.Connection:
     try:
+        # It holds secrets, and the folder may be one that all can look into. The log takes over its mode.
+        (folder / "service.db").touch(mode=0o600)
         # Each call of the connection waits for the one before it, so that the thread it comes from does not matter.
         connection = sqlite3.connect(folder / "service.db", isolation_level=None, check_same_thread=False, timeout=0)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
 from contextlib import aclosing
 from datetime import UTC, datetime
@@ -90,7 +91,14 @@ class Storage:
 
     async def _put(self, request: web.BaseRequest, key: str, fault: Fault | None) -> web.Response:
         length = _check_put(request, self.state.objects.get(key))
-        blob = await self.store.receive(self._body(request, length, fault), length=length)
+        if not await self.store.has_room(length):
+            raise _full()
+        try:
+            blob = await self.store.receive(self._body(request, length, fault), length=length)
+        except OSError as error:
+            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                raise _full() from error
+            raise
         if blob is None:
             raise SignatureError(400, "IncompleteBody", "The body does not have the number of bytes announced")
         self.ledger.record_upload(key, blob.md5)
@@ -181,6 +189,10 @@ class Storage:
         return response
 
 
+def _full() -> SignatureError:
+    return SignatureError(507, "InsufficientStorage", "The disk of the local service has no room for this body")
+
+
 def _check_put(request: web.BaseRequest, stored: StoredObject | None) -> int:
     length = request.content_length
     if length is None:
@@ -189,6 +201,8 @@ def _check_put(request: web.BaseRequest, stored: StoredObject | None) -> int:
         raise SignatureError(400, "EntityTooLarge", "Your proposed upload exceeds the maximum allowed size")
     if "aws-chunked" in request.headers.get("Content-Encoding", ""):
         raise SignatureError(501, "NotImplemented", "A body in signed chunks is not supported")
+    if not request.headers.get("Content-Type", "").isascii():
+        raise SignatureError(400, "InvalidArgument", "The Content-Type must be ASCII")
     if request.headers.get("If-None-Match") == "*" and stored is not None and stored.blob is not None:
         raise SignatureError(412, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
     return length

@@ -30,7 +30,7 @@ def files(folder: Path) -> list[Path]:
 
 @pytest.fixture
 async def store(tmp_path: Path) -> ObjectStore:
-    return await ObjectStore.open(tmp_path, known=set())
+    return await ObjectStore.open(tmp_path, known=set(), keep_free_bytes=0)
 
 
 @pytest.mark.parametrize("sizes", [[], [1], [8, 60], [CHUNK_BYTES], [CHUNK_BYTES, 1], [100_000] * 7])

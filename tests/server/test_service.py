@@ -271,6 +271,28 @@ async def test_a_write_that_fails_is_a_500_and_costs_nothing(
         assert "disk full" in caplog.text
 
 
+async def test_others_can_look_into_nothing_that_it_keeps(serve: Serve, tmp_path: Path) -> None:
+    """Also where the folder was there before and is open to all: it holds secrets and people's faces."""
+    await anyio.Path(tmp_path).chmod(0o755)
+    async with serve(data_dir=tmp_path) as harness:
+        await harness.upload()
+        modes = {path.name: (await path.stat()).st_mode & 0o077 async for path in anyio.Path(tmp_path).iterdir()}
+    assert {"service.db", "service.db-wal", "blobs", "parts"} <= modes.keys()
+    assert set(modes.values()) == {0}
+
+
+async def test_what_is_no_http_leaves_no_bytes_in_the_log(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
+    """A token on a line that is no header, and a signature in a line that is no request."""
+    caplog.set_level(logging.DEBUG)
+    async with serve() as harness:
+        token = harness.service.auth.key.encode()
+        for line in (b"GET /storage/x?X-Amz-Signature=%s HTTP/9\r\n", b"GET / HTTP/1.1\r\nAuthorization Bearer %s\r\n"):
+            assert b" 400 " in await harness.raw(line % token + b"Host: x\r\n\r\n")
+    assert "a request that is no HTTP was refused" in caplog.text
+    assert harness.service.auth.key not in caplog.text
+    assert {record.levelname for record in caplog.records} == {"DEBUG"}
+
+
 async def test_the_log_has_requests_and_no_secrets(serve: Serve, caplog: pytest.LogCaptureFixture) -> None:
     """At debug each request is logged, without tokens and signatures."""
     caplog.set_level(logging.DEBUG, "facewarp_async.server")

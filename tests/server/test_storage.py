@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import hashlib
+import shutil
 import sqlite3
 from collections.abc import AsyncIterator
 from contextlib import suppress
@@ -273,3 +275,43 @@ async def test_a_key_never_becomes_a_path(serve: Serve, tmp_path: Path, png: byt
         assert answer.startswith(b"HTTP/1.1 200")
         assert storage.state.objects.keys() == {key}
     assert [path.parent.parent for path in _files(tmp_path)] == [tmp_path / "data" / "blobs"]
+
+
+async def test_an_upload_that_would_fill_the_disk_is_refused(
+    serve: Serve, tmp_path: Path, png: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before its first byte where there is no room, and when the disk fills up meanwhile. Nothing of it stays."""
+    free = shutil.disk_usage(tmp_path).free
+    async with serve(data_dir=tmp_path, keep_free_bytes=free * 2) as harness:
+        _, url = await harness.grant()
+        reply = await harness.request("PUT", url, data=png)
+        assert (reply.status, reply.xml_code) == (507, "InsufficientStorage")
+    async with serve(data_dir=tmp_path) as harness:
+        _, url = await harness.grant()
+        with monkeypatch.context() as patch:
+            patch.setattr("facewarp_async.server.objects._Sink.write", _raise_full)
+            reply = await harness.request("PUT", url, data=png)
+        assert (reply.status, reply.xml_code) == (507, "InsufficientStorage")
+        assert _files(tmp_path) == []
+        assert (await harness.request("PUT", url, data=png)).status == 200
+
+
+def _raise_full(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+async def test_a_content_type_that_is_no_text_is_refused(harness: Harness) -> None:
+    """It could not be given back."""
+    _, url = await harness.grant()
+    head = f"PUT {url.removeprefix(harness.base)} HTTP/1.1\r\nHost: {harness.base[7:]}\r\n".encode()
+    answer = await harness.raw(head + b"Content-Type: \xff\r\nContent-Length: 1\r\nConnection: close\r\n\r\nx")
+    assert b" 400 " in answer
+    assert b"InvalidArgument" in answer
+
+
+async def test_a_body_that_waits_to_be_let_in_comes(harness: Harness, png: bytes) -> None:
+    """``Expect: 100-continue`` is met; any other expectation is not."""
+    _, url = await harness.grant()
+    reply = await harness.request("PUT", url, data=png, expect100=True)
+    assert reply.status == 200
+    assert (await harness.request("PUT", url, data=png, headers={"Expect": "a miracle"})).status == 417
