@@ -117,10 +117,11 @@ def run_module(
     return done.stdout.strip().rpartition("\n")[2]
 
 
-def run_program(command: Sequence[str | Path]) -> tuple[str, Cost]:
+def run_program(command: Sequence[str | Path], *, env: Mapping[str, str] | None = None) -> tuple[str, Cost]:
     """Run a program and return what it printed and what it took, its start included."""
     begun = time.perf_counter()
     streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
+    streams["env"] = {**os.environ, **(env or {})}
     with subprocess.Popen([str(part) for part in command], text=True, **streams) as child:
         assert child.stdout is not None
         printed = child.stdout.read()
