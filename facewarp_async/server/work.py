@@ -95,6 +95,7 @@ class MadeFaces:
 
 
 Made = MadeImage | MadeVideo | MadeFaces
+"""What a task has made."""
 
 
 class WorkError(Exception):
