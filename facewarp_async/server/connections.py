@@ -10,7 +10,7 @@ from aiohttp import HttpVersion11, web
 _LINGER_NONE = struct.pack("ii", 1, 0)
 
 
-async def meet_expectation(request: web.Request) -> None:
+async def meet_expectation(request: web.BaseRequest) -> None:
     """Let a body come that the client holds back. aiohttp's own way fails on an ``Expect`` that is no text.
 
     Raises:

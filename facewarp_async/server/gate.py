@@ -69,7 +69,7 @@ class Gate:
     about: Mapping[str, str]
     stall_s: float
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
+    async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
         began = time.perf_counter()
         path = request.raw_path.partition("?")[0]
@@ -97,7 +97,9 @@ class Gate:
             )
         return response
 
-    async def _with_fault(self, request: web.Request, act: Callable[[], Any], hit: Hit | None) -> web.StreamResponse:
+    async def _with_fault(
+        self, request: web.BaseRequest, act: Callable[[], Any], hit: Hit | None
+    ) -> web.StreamResponse:
         if hit is None:
             response: web.StreamResponse = await act()
             return response
@@ -109,7 +111,7 @@ class Gate:
             return reset(request)
         return instead if instead is not None else spoil(hit.fault, response)
 
-    async def _storage(self, request: web.Request, call: str, hit: Hit | None) -> web.StreamResponse:
+    async def _storage(self, request: web.BaseRequest, call: str, hit: Hit | None) -> web.StreamResponse:
         try:
             return await self.storage.handle(request, fault=hit.fault if hit else None)
         except SignatureError as error:
@@ -123,7 +125,7 @@ class Gate:
             _log.exception("the storage failed")
             return storage_error(SignatureError(500, "InternalError", "We encountered an internal error"))
 
-    async def _call(self, request: web.Request, call: str, hit: Hit | None) -> web.StreamResponse:
+    async def _call(self, request: web.BaseRequest, call: str, hit: Hit | None) -> web.StreamResponse:
         try:
             return await self._answer(request, call, hit)
         except Refusal as error:
@@ -136,7 +138,7 @@ class Gate:
             self.ledger.refusals[call, 500] += 1
             return refusal(Refusal(500, http_status=500))
 
-    async def _answer(self, request: web.Request, call: str, hit: Hit | None) -> web.Response:
+    async def _answer(self, request: web.BaseRequest, call: str, hit: Hit | None) -> web.Response:
         if request.raw_path == "/" and request.method == "GET":
             return success(dict(self.about))
         if call != TOKEN_PATH:
@@ -165,7 +167,7 @@ class Gate:
         lifetime_s = self.authoriser.lifetime_s
         return {"access_token": token, "expires_in": int(lifetime_s) if lifetime_s == int(lifetime_s) else lifetime_s}
 
-    async def _body(self, request: web.Request) -> dict[str, Any]:
+    async def _body(self, request: web.BaseRequest) -> dict[str, Any]:
         try:
             with anyio.fail_after(self.stall_s):
                 body = await request.read()
@@ -176,7 +178,7 @@ class Gate:
         return parameters.read_object(body)
 
 
-def _origin(request: web.Request) -> str:
+def _origin(request: web.BaseRequest) -> str:
     """Return scheme and host as the caller wrote them: presigned URLs must lead back the same way."""
     if not _HOST.fullmatch(request.host):
         raise Refusal(400, "the Host header is malformed", http_status=400)

@@ -18,7 +18,7 @@ _GATEWAY_PAGE = (
 )
 
 
-async def answer_instead(hit: Hit, request: web.Request) -> web.Response | None:
+async def answer_instead(hit: Hit, request: web.BaseRequest) -> web.Response | None:
     """Return the answer that stands in for the real one; ``None`` where the fault lets the call do its work first."""
     rule = hit.rule
     match hit.fault:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -11,7 +12,7 @@ from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import anyio
 import anyio.to_thread
@@ -31,8 +32,8 @@ from facewarp_async.server.http_log import http_log
 from facewarp_async.server.ledger import Ledger
 from facewarp_async.server.limits import SlidingWindow
 from facewarp_async.server.objects import ObjectStore
-from facewarp_async.server.retention import Retention
 from facewarp_async.server.overview import SeenTask, see_task
+from facewarp_async.server.retention import Retention
 from facewarp_async.server.runners import EngineRunner, Runner
 from facewarp_async.server.sigv4 import MAX_EXPIRY_S, SigningKey
 from facewarp_async.server.state import State
@@ -230,12 +231,11 @@ class LocalService:
 
     @asynccontextmanager
     async def _listen(self) -> AsyncIterator[None]:
-        app = web.Application(client_max_size=MAX_JSON_BYTES)
-        app.router.add_route("*", "/{path:.*}", self._gate.handle, expect_handler=meet_expectation)
-        # Bodies are stored as they come: nothing is unpacked on the way.
-        runner = web.AppRunner(
-            app, access_log=None, logger=http_log, shutdown_timeout=_SHUTDOWN_S, auto_decompress=False
+        # Bodies are stored as they come: nothing is unpacked on the way. And nothing is routed: the gate sees it all.
+        server = web.Server(
+            self._answer, request_factory=_make_request, access_log=None, logger=http_log, auto_decompress=False
         )
+        runner = web.ServerRunner(server, shutdown_timeout=_SHUTDOWN_S)
         try:
             await runner.setup()
             try:
@@ -248,6 +248,11 @@ class LocalService:
             with anyio.CancelScope(shield=True):
                 await runner.cleanup()
 
+    async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        if "Expect" in request.headers:
+            await meet_expectation(request)
+        return await self._gate.handle(request)
+
     def _make_provider(self, port: int) -> Provider:
         # What is bound to all addresses is reached over loopback too.
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104 - no bind
@@ -255,15 +260,15 @@ class LocalService:
         return local_provider(base_url, requests_per_second=self._requests_per_second, realm=self._realm)
 
     @property
-    def credits(self) -> int | None:
-        """How many tasks may still be created; ``None`` for any number."""
-        return self._credits.left
-    @property
     def tasks(self) -> list[SeenTask]:
         """The tasks that it knows, as they are now, the oldest first. May be asked from another thread."""
         objects = self._state.objects
         return [see_task(task, objects) for task in list(self._state.tasks.values())]
 
+    @property
+    def credits(self) -> int | None:
+        """How many tasks may still be created; ``None`` for any number."""
+        return self._credits.left
 
     async def add_credits(self, number: int) -> None:
         """Allow so many more tasks, where there is a bound; kept in the data directory."""
@@ -278,6 +283,11 @@ class LocalService:
     async def forget(self, key: str) -> None:
         """Drop an upload or a result, as after its time is over: its key is unknown from then on (code 702)."""
         await self._gate.storage.forget(key)
+
+
+def _make_request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MAX_JSON_BYTES)
 
 
 @asynccontextmanager
