@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,14 @@ from facewarp_async.errors import (
     FaceWarpError,
     HttpError,
     NoFaceError,
+    Recovery,
+    ResultGoneError,
     SourceNotFoundError,
     TaskFailedError,
     TaskTimeoutError,
 )
 from facewarp_async.models import Asset, FaceDetection, ImageResult, TaskKind, TaskStatus, VideoResult
-from facewarp_async.server import CREATES, FailureStyle, Fault, FaultRule, InstantRunner, LocalService
+from facewarp_async.testing import CREATES, FailureStyle, FakeService, Fault, FaultRule
 from facewarp_async.wire.requests import ACCESS_URL_PATH, TASK_PATH, UPLOAD_URL_PATH
 
 pytestmark = pytest.mark.anyio
@@ -35,25 +37,33 @@ MakeFile = Callable[..., Path]
 StartPeer = Callable[..., AbstractAsyncContextManager[Any]]
 
 
+@pytest.fixture
+async def client(facewarp_service: FakeService, make_client: MakeClient) -> AsyncIterator[FaceSwapClient]:
+    async with make_client(facewarp_service.provider, facewarp_service.auth) as client:
+        yield client
+
+
 # Its life
 
 
-async def test_a_client_may_be_closed_twice_and_unused(local: LocalService, make_client: MakeClient) -> None:
-    client = make_client(local.provider, local.auth)
+async def test_a_client_may_be_closed_twice_and_unused(facewarp_service: FakeService, make_client: MakeClient) -> None:
+    client = make_client(facewarp_service.provider, facewarp_service.auth)
     await client.aclose()
     await client.aclose()
-    async with make_client(local.provider, local.auth) as client:
+    async with make_client(facewarp_service.provider, facewarp_service.auth) as client:
         await client.request_upload("a.png")
         await client.aclose()
 
 
-async def test_a_closed_client_says_so(local: LocalService, make_client: MakeClient, make_file: MakeFile) -> None:
-    async with make_client(local.provider, local.auth) as client:
+async def test_a_closed_client_says_so(
+    facewarp_service: FakeService, make_client: MakeClient, make_file: MakeFile
+) -> None:
+    async with make_client(facewarp_service.provider, facewarp_service.auth) as client:
         await client.request_upload("a.png")
     for call in (client.request_upload("a.png"), client.swap_image(make_file(), make_file("b.png"))):
         with pytest.raises(ConfigurationError, match="the client is closed"):
             await call
-    assert local.ledger.calls[UPLOAD_URL_PATH] == 1
+    assert facewarp_service.ledger.calls[UPLOAD_URL_PATH] == 1
 
 
 @pytest.mark.parametrize("way", ["call", "download"])
@@ -83,7 +93,7 @@ def test_a_client_belongs_to_the_loop_of_its_first_use(make_client: MakeClient) 
         await client.request_upload("a.png")
 
     async def begin() -> FaceSwapClient:
-        async with LocalService(runner=InstantRunner()) as service:
+        async with FakeService() as service:
             client = make_client(service.provider, service.auth)
             await use(client)
             await client.aclose()
@@ -102,35 +112,37 @@ def test_a_client_belongs_to_the_loop_of_its_first_use(make_client: MakeClient) 
     runner.close()
 
 
-async def test_a_client_can_be_made_where_no_loop_runs(local: LocalService, make_client: MakeClient) -> None:
-    client = await anyio.to_thread.run_sync(lambda: make_client(local.provider, local.auth))
+async def test_a_client_can_be_made_where_no_loop_runs(facewarp_service: FakeService, make_client: MakeClient) -> None:
+    client = await anyio.to_thread.run_sync(lambda: make_client(facewarp_service.provider, facewarp_service.auth))
     async with client:
         assert (await client.request_upload("a.png")).key
 
 
-async def test_a_session_of_the_callers_stays_open(local: LocalService, make_client: MakeClient) -> None:
+async def test_a_session_of_the_callers_stays_open(facewarp_service: FakeService, make_client: MakeClient) -> None:
     async with aiohttp.ClientSession() as http:
         for _ in range(2):
-            async with make_client(local.provider, local.auth, http=http) as client:
+            async with make_client(facewarp_service.provider, facewarp_service.auth, http=http) as client:
                 asset = await client.request_upload("a.png")
                 assert asset.key
         assert not http.closed
-        async with http.get(local.provider.base_url) as response:
+        async with http.get(facewarp_service.provider.base_url) as response:
             assert response.status == 200
 
 
-async def test_a_closed_session_of_the_callers_is_told_as_such(local: LocalService, make_client: MakeClient) -> None:
+async def test_a_closed_session_of_the_callers_is_told_as_such(
+    facewarp_service: FakeService, make_client: MakeClient
+) -> None:
     async with aiohttp.ClientSession() as http:
         pass
-    async with make_client(local.provider, local.auth, http=http) as client:
+    async with make_client(facewarp_service.provider, facewarp_service.auth, http=http) as client:
         with pytest.raises(ConfigurationError, match="session that was given"):
             await client.request_upload("a.png")
 
 
-async def test_a_cancelled_block_closes_its_client(local: LocalService, make_client: MakeClient) -> None:
+async def test_a_cancelled_block_closes_its_client(facewarp_service: FakeService, make_client: MakeClient) -> None:
     """Warnings are errors here: a session that stayed open would say so."""
     with anyio.CancelScope() as scope:
-        async with make_client(local.provider, local.auth) as client:
+        async with make_client(facewarp_service.provider, facewarp_service.auth) as client:
             await client.request_upload("a.png")
             scope.cancel()
             await anyio.sleep(5)
@@ -162,9 +174,8 @@ async def test_a_client_is_made_from_the_environment(
     assert client._connection._credentials == credentials
 
 
-async def test_a_client_from_the_environment_speaks_to_its_base_url(local: LocalService) -> None:
-    environ = {"FACEWARP_BASE_URL": local.provider.base_url, "FACEWARP_API_KEY": local.auth.key}
-    async with FaceSwapClient.from_env(environ) as client:
+async def test_a_client_from_the_environment_speaks_to_its_base_url(facewarp_service: FakeService) -> None:
+    async with FaceSwapClient.from_env(facewarp_service.environ) as client:
         assert (await client.request_upload("a.png")).key
 
 
@@ -185,7 +196,7 @@ def test_an_environment_that_does_not_do_is_named(environ: dict[str, str], named
 
 
 async def test_each_call_of_the_protocol_is_one_coroutine(
-    client: FaceSwapClient, local: LocalService, make_file: MakeFile
+    client: FaceSwapClient, facewarp_service: FakeService, make_file: MakeFile
 ) -> None:
     media, face = await client.upload(make_file()), await client.upload(str(make_file("face.jpg")))
     video = await client.upload(make_file("video.mp4"))
@@ -207,10 +218,11 @@ async def test_each_call_of_the_protocol_is_one_coroutine(
     assert "X-Amz-Signature=" in await client.access_url(media.key)
 
 
-async def test_an_unknown_key_is_told_by_its_code(client: FaceSwapClient) -> None:
-    with pytest.raises(SourceNotFoundError) as caught:
+async def test_a_deleted_key_is_told_by_its_code_and_cannot_be_repeated(client: FaceSwapClient) -> None:
+    with pytest.raises(ResultGoneError, match="for a result is paid for again") as caught:
         await client.access_url("no/such/key")
-    assert (caught.value.code, caught.value.http_status) == (702, 200)
+    assert isinstance(caught.value, SourceNotFoundError)
+    assert (caught.value.code, caught.value.http_status, caught.value.recovery) == (702, 200, Recovery.GIVE_UP)
 
 
 # Waiting
@@ -223,67 +235,61 @@ async def media(client: FaceSwapClient, make_file: MakeFile) -> tuple[Asset, Ass
 
 @pytest.mark.parametrize("fault", [Fault.SERVER_ERROR, Fault.BAD_GATEWAY, Fault.RESET_AFTER, Fault.HALF_DOCUMENT])
 async def test_waiting_survives_trouble_on_the_way(
-    local: LocalService, client: FaceSwapClient, media: tuple[Asset, Asset], fault: Fault
+    facewarp_service: FakeService, client: FaceSwapClient, media: tuple[Asset, Asset], fault: Fault
 ) -> None:
     """More of it than one call is repeated."""
     task_id = await client.create_image_swap(*media)
-    local.faults.add(FaultRule(fault, TASK_PATH, nth=range(1, 9)))
+    facewarp_service.faults.add(FaultRule(fault, TASK_PATH, nth=range(1, 9)))
     assert isinstance(await client.wait_for_task(task_id, TaskKind.IMAGE_SWAP), ImageResult)
-    assert local.ledger.calls[TASK_PATH] == 9
+    assert facewarp_service.ledger.calls[TASK_PATH] == 9
 
 
 async def test_a_wait_that_takes_too_long_keeps_the_task(make_client: MakeClient, make_file: MakeFile) -> None:
-    release = asyncio.Event()
-
-    class HeldRunner(InstantRunner):
-        async def run(self, work: Any) -> Any:
-            await release.wait()
-            return await super().run(work)
-
     async with (
-        LocalService(runner=HeldRunner()) as service,
+        FakeService() as service,
         make_client(service.provider, service.auth) as client,
     ):
+        service.hold_tasks()
         media, face = await client.upload(make_file()), await client.upload(make_file("face.png"))
         task_id = await client.create_image_swap(media, face)
         with pytest.raises(TaskTimeoutError, match=r"within 0\.05 s") as caught:
             await client.wait_for_task(task_id, timeout_s=0.05)
         assert isinstance(caught.value, TimeoutError)
         assert (caught.value.task_id, caught.value.paid) == (task_id, True)
-        release.set()
+        service.release_tasks()
         assert (await client.wait_for_task(task_id)).task_id == task_id
         assert len(service.ledger.creations) == 1
 
 
 async def test_an_answer_that_does_not_come_does_not_outlast_the_wait(
-    local: LocalService, client: FaceSwapClient, media: tuple[Asset, Asset]
+    facewarp_service: FakeService, client: FaceSwapClient, media: tuple[Asset, Asset]
 ) -> None:
     task_id = await client.create_image_swap(*media)
-    local.faults.add(FaultRule(Fault.SLOW, TASK_PATH, delay_s=0.4))
+    facewarp_service.faults.add(FaultRule(Fault.SLOW, TASK_PATH, delay_s=0.4))
     with pytest.raises(TaskTimeoutError), anyio.fail_after(0.3):
         await client.wait_for_task(task_id, timeout_s=0.1)
 
 
 async def test_a_finished_task_without_a_result_is_looked_at_again(
-    local: LocalService, client: FaceSwapClient, media: tuple[Asset, Asset]
+    facewarp_service: FakeService, client: FaceSwapClient, media: tuple[Asset, Asset]
 ) -> None:
     task_id = await client.create_image_swap(*media)
-    await local.settled()
-    local.faults.add(FaultRule(Fault.EMPTY_RESULT, TASK_PATH, times=4))
+    await facewarp_service.settled()
+    facewarp_service.faults.add(FaultRule(Fault.EMPTY_RESULT, TASK_PATH, times=4))
     assert isinstance(await client.wait_for_task(task_id), ImageResult)
-    assert local.ledger.calls[TASK_PATH] == 5
+    assert facewarp_service.ledger.calls[TASK_PATH] == 5
 
 
 async def test_a_finished_task_that_never_has_a_result_is_a_failure(
-    local: LocalService, client: FaceSwapClient, media: tuple[Asset, Asset]
+    facewarp_service: FakeService, client: FaceSwapClient, media: tuple[Asset, Asset]
 ) -> None:
     task_id = await client.create_image_swap(*media)
-    await local.settled()
-    local.faults.add(FaultRule(Fault.EMPTY_RESULT, TASK_PATH))
+    await facewarp_service.settled()
+    facewarp_service.faults.add(FaultRule(Fault.EMPTY_RESULT, TASK_PATH))
     with pytest.raises(TaskFailedError, match="without a result") as caught:
         await client.wait_for_task(task_id)
     assert caught.value.task_id == task_id
-    assert local.ledger.calls[TASK_PATH] == 5
+    assert facewarp_service.ledger.calls[TASK_PATH] == 5
 
 
 @pytest.mark.parametrize("style", list(FailureStyle))
@@ -291,10 +297,10 @@ async def test_a_failed_task_is_an_error_that_knows_it(
     make_client: MakeClient, make_file: MakeFile, style: FailureStyle
 ) -> None:
     async with (
-        LocalService(runner=InstantRunner(), failure_style=style) as service,
+        FakeService(failure_style=style) as service,
         make_client(service.provider, service.auth) as client,
     ):
-        service.faults.add(FaultRule(Fault.TASK_FAILS, CREATES, code=602, message="no face"))
+        service.fail_tasks(602, message="no face")
         media, face = await client.upload(make_file()), await client.upload(make_file("face.png"))
         task_id = await client.create_image_swap(media, face)
         with pytest.raises(NoFaceError if style is FailureStyle.CODE else TaskFailedError, match="no face") as caught:
@@ -307,22 +313,16 @@ async def test_a_failed_task_is_an_error_that_knows_it(
 async def test_a_task_that_is_not_done_says_how_far_it_is(
     make_client: MakeClient, make_file: MakeFile, later: bool
 ) -> None:
-    release = asyncio.Event()
-
-    class HeldRunner(InstantRunner):
-        async def run(self, work: Any) -> Any:
-            await release.wait()
-            return await super().run(work)
-
     async with (
-        LocalService(runner=HeldRunner(), workers=1, later_statuses=later) as service,
+        FakeService(workers=1, later_statuses=later) as service,
         make_client(service.provider, service.auth) as client,
     ):
+        service.hold_tasks()
         media, face = await client.upload(make_file()), await client.upload(make_file("face.png"))
         first, second = [await client.create_image_swap(media, face) for _ in range(2)]
         assert (await client.get_task(first)).status is TaskStatus.PROCESSING
         assert (await client.get_task(second)).status is TaskStatus.WAITING
-        release.set()
+        service.release_tasks()
         await client.wait_for_task(second)
 
 
@@ -334,9 +334,11 @@ async def test_an_unknown_task_is_an_error_that_names_it(client: FaceSwapClient)
 
 @pytest.mark.parametrize("fault", [Fault.WRONG_TYPES, Fault.SLOW])
 async def test_odd_answers_are_read(
-    local: LocalService, client: FaceSwapClient, make_file: MakeFile, tmp_path: Path, fault: Fault
+    facewarp_service: FakeService, client: FaceSwapClient, make_file: MakeFile, tmp_path: Path, fault: Fault
 ) -> None:
-    local.faults.add(FaultRule(fault, {*CREATES, TASK_PATH, UPLOAD_URL_PATH, ACCESS_URL_PATH}, delay_s=0.005))
+    facewarp_service.faults.add(
+        FaultRule(fault, {*CREATES, TASK_PATH, UPLOAD_URL_PATH, ACCESS_URL_PATH}, delay_s=0.005)
+    )
     result = await client.swap_image(make_file(), make_file("face.png"))
     assert isinstance(result.size, int)
     await client.download(result, tmp_path / "out.png")
@@ -346,23 +348,25 @@ async def test_odd_answers_are_read(
 
 
 async def test_an_error_knows_its_code_status_job_stage_and_task(
-    local: LocalService, client: FaceSwapClient, make_file: MakeFile
+    facewarp_service: FakeService, client: FaceSwapClient, make_file: MakeFile
 ) -> None:
-    local.faults.add(FaultRule(Fault.TASK_FAILS, CREATES, code=605, message="not this face"))
+    facewarp_service.faults.add(FaultRule(Fault.TASK_FAILS, CREATES, code=605, message="not this face"))
     with pytest.raises(FacePolicyError) as caught:
         await client.swap_image(make_file("media.png"), make_file("face.png"))
     error = caught.value
     assert (error.code, error.http_status, error.stage) == (605, 200, "wait")
-    assert error.task_id == local.ledger.creations[0].task_id
+    assert error.task_id == facewarp_service.ledger.creations[0].task_id
     assert getattr(error.job, "media", None) == make_file("media.png")
     assert str(error) == f"not this face (code 605, task {error.task_id})"
 
 
 async def test_an_error_without_an_envelope_shows_the_beginning_of_what_came(
-    local: LocalService, make_client: MakeClient
+    facewarp_service: FakeService, make_client: MakeClient
 ) -> None:
-    local.faults.add(FaultRule(Fault.BAD_GATEWAY, UPLOAD_URL_PATH))
-    async with make_client(local.provider, local.auth, timeouts=Timeouts(repeat_s=0.01)) as client:
+    facewarp_service.faults.add(FaultRule(Fault.BAD_GATEWAY, UPLOAD_URL_PATH))
+    async with make_client(
+        facewarp_service.provider, facewarp_service.auth, timeouts=Timeouts(repeat_s=0.01)
+    ) as client:
         with pytest.raises(HttpError) as caught:
             await client.request_upload("a.png")
     assert caught.value.http_status == 502
