@@ -27,7 +27,7 @@ from facewarp_async.models import (
 from facewarp_async.policy.polling import EMPTY_POLLS
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.watching import Watched
-from facewarp_async.session import Sending
+from facewarp_async.session import Sending, Turn
 from facewarp_async.transfer import ProgressCallback
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.wire import answers, requests
@@ -152,7 +152,7 @@ class ServiceCalls:
         return await self._get_task(task_id, kind, priority=Priority.POLL)
 
     async def _get_task(
-        self, task_id: int, kind: TaskKind | None, *, priority: Priority | None, sending: Sending | None = None
+        self, task_id: int, kind: TaskKind | None, *, priority: Priority | Turn, sending: Sending | None = None
     ) -> Task:
         return await self._connection.api.call(
             requests.build_task_request(task_id),
@@ -245,9 +245,9 @@ class ServiceCalls:
         deadline = anyio.current_time() + timeout_s
         empty = 0
         with pacer.watching(kind, is_fresh=created_now, deadline=deadline) as watched:
-            while await pacer.look_turn(watched):
+            while (turn := await pacer.look_turn(watched)) is not None:
                 with anyio.CancelScope(deadline=deadline):
-                    task = await self._look(watched, task_id, kind)
+                    task = await self._look(watched, turn, task_id, kind)
                     if task is not None and task.result is not None:
                         return task.result
                     if task is not None and task.status is TaskStatus.FINISHED:
@@ -256,11 +256,11 @@ class ServiceCalls:
                             raise TaskFailedError("the task finished without a result", task_id=task_id)
         raise TaskTimeoutError(f"the task did not end within {timeout_s:g} s", task_id=task_id)
 
-    async def _look(self, watched: Watched, task_id: int, kind: TaskKind | None) -> Task | None:
+    async def _look(self, watched: Watched, turn: Turn, task_id: int, kind: TaskKind | None) -> Task | None:
         """Look at a task whose turn it is; ``None`` where that did not succeed and may later."""
         pacer, look = self._connection.api.pacer, _Look()
         try:
-            task = await self._get_task(task_id, kind, priority=None, sending=look)
+            task = await self._get_task(task_id, kind, priority=turn, sending=look)
         except FaceWarpError as error:
             error.task_id = task_id
             if error.recovery is not Recovery.REPEAT:

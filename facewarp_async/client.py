@@ -10,6 +10,7 @@ from typing import Literal, Self
 
 import aiohttp
 import anyio
+from attrs import frozen
 
 from facewarp_async.calls import ServiceCalls
 from facewarp_async.config import (
@@ -35,6 +36,7 @@ from facewarp_async.models import (
 )
 from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
+from facewarp_async.session import Pace
 from facewarp_async.session.learnt import LearntFile, learnt_path
 from facewarp_async.swaps import JobRun, Resources, run_job
 
@@ -57,6 +59,17 @@ def _polling(
     return choice, None
 
 
+@frozen(kw_only=True)
+class ClientSettings:
+    """What a client is made of. Its repr shows no secret."""
+
+    provider: Provider
+    credentials: Credentials
+    timeouts: Timeouts
+    retry: RetryPolicy
+    polling: PollPolicy
+
+
 class FaceSwapClient(ServiceCalls):
     """Speaks to a service, from one event loop.
 
@@ -75,6 +88,7 @@ class FaceSwapClient(ServiceCalls):
         cache_dir: Where the learnt policy keeps how long this service's tasks take, for the next run: a folder, or
             ``False`` for nowhere. ``True``: in the folder that ``FACEWARP_CACHE_DIR`` names, nowhere if that is empty,
             and in the user's cache directory if it is not set. Nothing is kept of a service on this machine.
+        pacer: What API calls wait at, where several processes share a credential; one of the client's own if ``None``.
     """
 
     def __init__(
@@ -87,19 +101,25 @@ class FaceSwapClient(ServiceCalls):
         retry: RetryPolicy | None = None,
         poll_policy: PollChoice = "learnt",
         cache_dir: str | Path | bool = True,
+        pacer: Pace | None = None,
     ) -> None:
         self.provider = provider
-        timeouts = timeouts or Timeouts()
+        timeouts, retry = timeouts or Timeouts(), retry or RetryPolicy()
         polling, learnt = _polling(poll_policy, provider, cache_dir)
+        self.settings = ClientSettings(
+            provider=provider, credentials=credentials, timeouts=timeouts, retry=retry, polling=polling
+        )
+        """What it was made of, for one that speaks to the same service from another process."""
         super().__init__(
             Connection(
                 provider,
                 credentials,
                 http=http,
                 timeouts=timeouts,
-                retry=retry or RetryPolicy(),
+                retry=retry,
                 polling=polling,
                 learnt=learnt,
+                pacer=pacer,
             ),
             provider=provider,
             timeouts=timeouts,
@@ -133,6 +153,14 @@ class FaceSwapClient(ServiceCalls):
             poll_policy=poll_policy,
             cache_dir=cache_dir,
         )
+
+    @property
+    def calls_made(self) -> dict[str, int]:
+        """How many API calls have left in the client's life, by their paths.
+
+        Those that were refused, repeated or not answered count too; transfers to and from presigned URLs do not.
+        """
+        return dict(self._connection.api.calls_made)
 
     async def __aenter__(self) -> Self:
         return self

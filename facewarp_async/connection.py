@@ -11,7 +11,7 @@ from facewarp_async.config import Credentials, Provider, Timeouts
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.policy.polling import PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
-from facewarp_async.session import ApiSession
+from facewarp_async.session import ApiSession, Pace
 from facewarp_async.session.learnt import LearntFile
 from facewarp_async.transfer import READ_BUFFER_BYTES, Transfers
 
@@ -28,6 +28,7 @@ class Connection:
         retry: How often to repeat.
         polling: When tasks are looked at.
         learnt: Where what the policy learns is kept; ``None``: nowhere.
+        pacer: What API calls wait at; one of its own if ``None``.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Connection:
         retry: RetryPolicy,
         polling: PollPolicy,
         learnt: LearntFile | None = None,
+        pacer: Pace | None = None,
     ) -> None:
         self._provider = provider
         self._credentials = credentials
@@ -48,6 +50,7 @@ class Connection:
         self._retry = retry
         self._polling = polling
         self._learnt = learnt
+        self._pacer = pacer
         self._own: list[aiohttp.ClientSession] = []
         self._loop: asyncio.AbstractEventLoop | None = None
         self._api: ApiSession | None = None
@@ -111,6 +114,7 @@ class Connection:
             timeouts=self._timeouts,
             retry=self._retry,
             polling=self._polling,
+            pacer=self._pacer,
         )
         self._transfers = Transfers(
             storage, timeouts=self._timeouts, retry=self._retry, allow_plain=self._provider.plain_storage

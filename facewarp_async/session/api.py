@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import time
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol, TypeVar
 
@@ -12,13 +13,13 @@ import aiohttp
 import anyio
 
 from facewarp_async.config import ClientCredentials, Credentials, Provider, Timeouts
-from facewarp_async.errors import AuthenticationError, FaceWarpError, InDoubtError, RateLimitedError
+from facewarp_async.errors import AuthenticationError, ConnectError, FaceWarpError, InDoubtError, RateLimitedError
 from facewarp_async.models import AccessToken
 from facewarp_async.policy.polling import PollPolicy
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.retry import Repetitions, RetryPolicy, leaves_in_doubt
 from facewarp_async.session.exchange import exchange
-from facewarp_async.session.pacer import Pacer
+from facewarp_async.session.pacer import Pace, Pacer, Turn
 from facewarp_async.session.tokens import token_source
 from facewarp_async.wire.answers import Answer, parse_token
 from facewarp_async.wire.requests import ApiRequest, build_token_request
@@ -52,6 +53,7 @@ class ApiSession:
         timeouts: How long to wait for connections and answers.
         retry: How often and when to repeat.
         polling: When tasks are looked at.
+        pacer: What all calls wait at; one of its own, for the provider's rate, if ``None``.
     """
 
     def __init__(
@@ -63,13 +65,16 @@ class ApiSession:
         timeouts: Timeouts,
         retry: RetryPolicy,
         polling: PollPolicy,
+        pacer: Pace | None = None,
     ) -> None:
         self._http = http
         self._base_url = provider.base_url
         self._timeouts = timeouts
         self._retry = retry
-        self.pacer: Pacer = Pacer(provider.requests_per_second, polling)
+        self.pacer: Pace = pacer or Pacer(provider.requests_per_second, polling)
         """What all calls wait at."""
+        self.calls_made: Counter[str] = Counter()
+        """How many calls have left, by their paths; also those that were refused, repeated or not answered."""
         self._tokens = token_source(credentials, self._fetch_token)
 
     async def call(
@@ -77,7 +82,7 @@ class ApiSession:
         request: ApiRequest,
         parse: Callable[[Answer], T],
         *,
-        priority: Priority | None,
+        priority: Priority | Turn,
         sending: Sending | None = None,
     ) -> T:
         """Send a request, as often as that is safe, and return what its answer says.
@@ -85,7 +90,7 @@ class ApiSession:
         Args:
             request: What to send.
             parse: Reads the answer, raising the error that it means.
-            priority: Its place among the calls that wait; ``None`` where its turn has come already.
+            priority: Its place among the calls that wait, or its turn where that has come already.
             sending: Told when the request leaves and when it is sure to have had no effect.
 
         Raises:
@@ -142,17 +147,20 @@ class ApiSession:
         parse: Callable[[Answer], T],
         *,
         token: str | None,
-        priority: Priority | None,
+        priority: Priority | Turn,
         sending: Sending | None = None,
     ) -> T:
-        if priority is not None:
-            await self.pacer.acquire(priority)
+        turn = await self.pacer.acquire(priority) if isinstance(priority, Priority) else priority
         begun = time.monotonic()
         try:
             if sending is not None:
                 await sending.leaves()
+            self.calls_made[request.path] += 1
+            turn.leaves()
             answer = await exchange(self._http, self._base_url, request, token=token, timeouts=self._timeouts)
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ConnectError):  # nothing was sent
+                self.calls_made[request.path] -= 1
             self.pacer.unanswered()
             raise
         logger.debug(

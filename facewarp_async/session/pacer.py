@@ -8,7 +8,8 @@ import itertools
 import math
 import random
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from typing import Protocol
 
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import PollPolicy
@@ -25,6 +26,64 @@ _KEPT_DEADLINES = 64
 """How many deadlines of tasks that have ended may lie about, besides as many as tasks are waited for."""
 
 
+class Turn(Protocol):
+    """Leave to send one call."""
+
+    def leaves(self) -> None:
+        """The call is about to be sent.
+
+        Raises:
+            ConnectError: It must not be sent any more: its turn has lapsed.
+        """
+        ...
+
+
+class Pace(Protocol):
+    """What calls wait at, and what is told how they ended: a `Pacer`, or one that lives in another process."""
+
+    async def acquire(self, priority: Priority, /) -> Turn:
+        """Wait for leave to send one call. Cancelling the wait gives its place up."""
+        ...
+
+    def watching(self, kind: TaskKind | None, /, *, is_fresh: bool, deadline: float) -> AbstractContextManager[Watched]:
+        """Have a task in the book."""
+        ...
+
+    async def look_turn(self, watched: Watched, /) -> Turn | None:
+        """Wait for leave to look at a task; ``None``: its deadline has passed."""
+        ...
+
+    def looked(self, watched: Watched, asked_at: float, /, *, done: bool) -> None:
+        """Note what a look has found, that was asked for at a time of the loop's clock."""
+        ...
+
+    def missed(self, watched: Watched, /) -> None:
+        """Note that a look brought no answer."""
+        ...
+
+    def refused(self, retry_after_s: float | None, /) -> None:
+        """Hold all calls back, because the service said "too many requests"."""
+        ...
+
+    def accepted(self) -> None:
+        """Note that the service did not refuse a call."""
+        ...
+
+    def unanswered(self) -> None:
+        """Note that a call ended without an answer."""
+        ...
+
+
+class _Now:
+    """A turn that does not lapse: who waits for it sends at once."""
+
+    def leaves(self) -> None:
+        pass
+
+
+_NOW = _Now()
+
+
 class Pacer:
     """Lets calls leave one at a time, no faster than the rate allows, the most urgent first.
 
@@ -34,10 +93,13 @@ class Pacer:
     Args:
         requests_per_second: The rate; ``None`` for no limit.
         policy: When tasks are looked at.
+        spacing: Says when the next call may leave; made for the rate if ``None``.
     """
 
-    def __init__(self, requests_per_second: float | None, policy: PollPolicy) -> None:
-        self._spacing = Spacing(requests_per_second)
+    def __init__(
+        self, requests_per_second: float | None, policy: PollPolicy, *, spacing: Spacing | None = None
+    ) -> None:
+        self._spacing = spacing or Spacing(requests_per_second)
         self._book = WatchBook(policy)
         self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
         self._looking: dict[Watched, asyncio.Future[bool]] = {}
@@ -52,7 +114,7 @@ class Pacer:
         """How many calls a second leave at most at present; ``None`` for any number."""
         return self._spacing.effective_rate
 
-    async def acquire(self, priority: Priority) -> None:
+    async def acquire(self, priority: Priority) -> Turn:
         """Wait for leave to send one call. Cancelling the wait gives its place up."""
         leave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._numbers), leave))
@@ -63,6 +125,7 @@ class Pacer:
             if not leave.cancelled():  # leave was given, and nothing is sent
                 self.unanswered()
             raise
+        return _NOW
 
     @contextmanager
     def watching(self, kind: TaskKind | None, *, is_fresh: bool, deadline: float) -> Iterator[Watched]:
@@ -86,16 +149,16 @@ class Pacer:
             self._book.remove(watched, asyncio.get_running_loop().time())
             self._wake()  # others may have become due
 
-    async def look_turn(self, watched: Watched) -> bool:
-        """Wait for leave to look at a task; ``False``: its deadline has passed."""
+    async def look_turn(self, watched: Watched) -> Turn | None:
+        """Wait for leave to look at a task; ``None``: its deadline has passed."""
         loop = asyncio.get_running_loop()
         if loop.time() >= watched.deadline:
-            return False
+            return None
         turn: asyncio.Future[bool] = loop.create_future()
         self._looking[watched] = turn
         self._wake()
         try:
-            return await turn
+            return _NOW if await turn else None
         except asyncio.CancelledError:
             if not turn.cancelled():
                 self.unanswered()
