@@ -54,6 +54,7 @@ if TYPE_CHECKING:
         RateLimitedError,
         Recovery,
         RequestTimeoutError,
+        ResultGoneError,
         ServerError,
         ServiceError,
         SourceNotFoundError,
@@ -113,9 +114,9 @@ _HOMES = {
         CreditsExhaustedError DiskFullError EmptyFileError FacePolicyError FaceWarpError FileChangedError
         FileTooLargeError HttpError IncompleteTransferError InDoubtError InputError JournalCorruptError JournalError
         JournalInUseError MalformedAnswerError MediaPolicyError MissingExtraError MissingFileError
-        MultipleFacesError NoFaceError OutputError RateLimitedError Recovery RequestTimeoutError ServerError
-        ServiceError SourceNotFoundError Stage StorageError TaskFailedError TaskTimeoutError TransportError
-        UnsupportedFormatError UploadRejectedError UrlExpiredError
+        MultipleFacesError NoFaceError OutputError RateLimitedError Recovery RequestTimeoutError ResultGoneError
+        ServerError ServiceError SourceNotFoundError Stage StorageError TaskFailedError TaskTimeoutError
+        TransportError UnsupportedFormatError UploadRejectedError UrlExpiredError
     """,
     "models": """
         Asset DetectFaces Face FaceDetection ImageResult ImageSwap Job MediaType MultiFaceSwap Picture Point Result
@@ -194,6 +195,7 @@ __all__ = [
     "Recovery",
     "RequestTimeoutError",
     "Result",
+    "ResultGoneError",
     "RetryPolicy",
     "ServerError",
     "ServiceError",

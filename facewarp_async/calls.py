@@ -10,7 +10,14 @@ import anyio
 
 from facewarp_async.config import Provider, Timeouts
 from facewarp_async.connection import Connection
-from facewarp_async.errors import FaceWarpError, Recovery, TaskFailedError, TaskTimeoutError
+from facewarp_async.errors import (
+    FaceWarpError,
+    Recovery,
+    ResultGoneError,
+    SourceNotFoundError,
+    TaskFailedError,
+    TaskTimeoutError,
+)
 from facewarp_async.files import MediaFile, inspect
 from facewarp_async.models import (
     Asset,
@@ -58,9 +65,16 @@ class ServiceCalls:
         return await self._connection.api.call(request, answers.parse_upload_grant, priority=Priority.UPLOAD)
 
     async def access_url(self, key: str) -> str:
-        """Ask for a presigned URL, valid for 3 days, of an uploaded file or a result."""
+        """Ask for a presigned URL, valid for 3 days, of an uploaded file or a result.
+
+        Raises:
+            ResultGoneError: The service does not have it any more.
+        """
         request = requests.build_access_request(key)
-        return await self._connection.api.call(request, answers.parse_access_url, priority=Priority.UPLOAD)
+        try:
+            return await self._connection.api.call(request, answers.parse_access_url, priority=Priority.UPLOAD)
+        except SourceNotFoundError as error:
+            raise ResultGoneError(error.message, code=error.code, http_status=error.http_status) from error
 
     async def create_image_swap(self, media: Asset, face: Asset, *, hd: bool = False) -> int:
         """Create the task that puts a face into a picture, and return its id. Paid for.
@@ -199,6 +213,7 @@ class ServiceCalls:
 
         Raises:
             OutputError: The file cannot be written.
+            ResultGoneError: The service does not have it any more.
             StorageError: The storage refused it.
         """
 

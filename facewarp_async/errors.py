@@ -27,6 +27,7 @@
     │   │   └── FacePolicyError     605
     │   ├── UploadRejectedError     701
     │   │   └── SourceNotFoundError 702
+    │   │       └── ResultGoneError
     │   ├── CreditsExhaustedError   801
     │   └── RateLimitedError        802, or HTTP 429
     ├── HttpError                   an answer without the service's envelope
@@ -254,6 +255,13 @@ class SourceNotFoundError(UploadRejectedError):
     """Code 702: the service does not know the key; uploads are deleted in time. To do: give the file, not a key."""
 
     default_code: ClassVar[int | None] = 702
+
+
+class ResultGoneError(SourceNotFoundError):
+    """Code 702 for a key whose URL was asked for: the service has deleted what it named. To do: make it anew."""
+
+    recovery = Recovery.GIVE_UP
+    advice = "Uploads and results are deleted in time: make it anew, which for a result is paid for again"
 
 
 class CreditsExhaustedError(ServiceError):

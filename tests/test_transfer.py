@@ -700,6 +700,29 @@ async def test_a_download_begins_again_when_its_rest_cannot_be_had(
     assert (tmp_path / "out.png").read_bytes() == BODY
 
 
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+async def test_an_empty_result_is_no_result(
+    framing: str, start_peer: StartPeer, connect: Callable[..., Transfers], tmp_path: Path
+) -> None:
+    """It is asked for again, and no file appears."""
+    bodies = [b"", b"x"]
+
+    async def answer(_request: Any, _writer: asyncio.StreamWriter) -> bytes:
+        body = bodies.pop(0) if len(bodies) > 1 else bodies[0]
+        if framing == "length":
+            return peer.reply(body)  # type: ignore[no-any-return]  # the peer is any object here
+        chunk = b"%x\r\n%s\r\n" % (len(body), body) if body else b""
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk + b"0\r\n\r\n"
+
+    async with start_peer(answer) as peer:
+        await connect().download(giving(peer.url + "/x"), tmp_path / "late.png")
+        assert (tmp_path / "late.png").read_bytes() == b"x"
+        bodies[:] = [b""]
+        with pytest.raises(IncompleteTransferError, match=r"never\.png: the storage sent an empty file"):
+            await connect().download(giving(peer.url + "/x"), tmp_path / "never.png")
+    assert files_in(tmp_path) == [tmp_path / "late.png"]
+
+
 async def test_a_download_that_is_always_cut_too_early_leaves_nothing(
     start_peer: StartPeer, connect: Callable[..., Transfers], tmp_path: Path
 ) -> None:

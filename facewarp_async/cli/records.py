@@ -24,7 +24,7 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
 
     They are ``media``, ``status`` (``completed``, ``failed`` or ``skipped``), ``path`` of the result, ``task_id``,
     ``error`` with ``type``, ``code``, ``message``, ``advice`` and ``paid`` (``null``: in doubt), ``stage`` in which it
-    failed, ``reason`` why it was skipped, ``resumed`` whether an earlier run had done it, and ``seconds`` by stage.
+    failed, ``reason`` why it was skipped, ``resumed`` whether that was in an earlier run, and ``seconds`` by stage.
     What does not apply is ``null``.
     """
     common = {
@@ -51,6 +51,7 @@ def outcome_record(outcome: Outcome) -> dict[str, Any]:
                 "task_id": outcome.task_id,
                 "error": _error(outcome.error),
                 "stage": str(outcome.stage),
+                "resumed": outcome.resumed,
                 "seconds": _seconds(outcome),
             }
         case _:

@@ -27,13 +27,6 @@ class OpenTask:
     media: str
 
 
-def is_from_before(outcome: Outcome) -> bool:
-    """Tell whether an outcome is an earlier run's, which the journal remembers: no time was spent on it in this one."""
-    return (
-        outcome.resumed if isinstance(outcome, Completed) else isinstance(outcome, Failed) and not outcome.durations_s
-    )
-
-
 @define
 class Tally:
     """Counts jobs. Of those that have ended it remembers only the names of some that are in doubt.
@@ -106,10 +99,10 @@ class Tally:
         match outcome:
             case Completed():
                 self.done += 1
-                self.done_before += is_from_before(outcome)
+                self.done_before += outcome.resumed
             case Failed():
                 self.failed += 1
-                self.failed_before += is_from_before(outcome)
+                self.failed_before += outcome.resumed
                 if isinstance(outcome.error, InDoubtError):
                     self._doubt(media_name(outcome.job))
             case _:

@@ -51,6 +51,19 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> Iterator[s
             raise _damaged(path, error) from error
 
 
+_held: set[int] = set()
+"""The descriptors whose locks are this process's."""
+
+
+def _let_go() -> None:
+    """Close what a fork has copied: the lock would be held for as long as the child lives."""
+    while _held:
+        os.close(_held.pop())
+
+
+os.register_at_fork(after_in_child=_let_go)
+
+
 @contextmanager
 def _hold(path: Path) -> Iterator[int]:
     """Keep other pipelines from the file.
@@ -72,10 +85,13 @@ def _hold(path: Path) -> Iterator[int]:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = error.strerror if isinstance(error, OSError) else error
         raise JournalError(f"{path}: the journal cannot be opened: {reason}") from error
+    _held.add(descriptor)
     try:
         yield descriptor
     finally:
-        os.close(descriptor)
+        if descriptor in _held:  # else this is a forked child, which has let go of it
+            _held.remove(descriptor)
+            os.close(descriptor)
 
 
 def _check_regular(descriptor: int, path: Path) -> None:

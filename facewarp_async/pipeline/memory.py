@@ -104,7 +104,9 @@ class Memory:
                 return None
             error = record.error
             run.explain(error)
-            return Failed(job=run.job, error=error, stage=error.stage or Stage.WAIT, task_id=error.task_id)
+            return Failed(
+                job=run.job, error=error, stage=error.stage or Stage.WAIT, task_id=error.task_id, resumed=True
+            )
         if record.state is not JobState.DONE or record.result is None:
             return None
         if self._output_dir is None or isinstance(record.result, FaceDetection):

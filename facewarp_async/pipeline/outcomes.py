@@ -40,6 +40,7 @@ class Failed:
         error: Why.
         stage: Where on its way it was.
         task_id: The last task that was created for it: it was paid for, and its result may still be fetched by this id.
+        resumed: Whether it failed for good in an earlier run, as the journal says, and was not tried again.
         durations_s: Seconds by stage, waiting for its turn included.
     """
 
@@ -47,6 +48,7 @@ class Failed:
     error: FaceWarpError
     stage: Stage
     task_id: int | None = None
+    resumed: bool = False
     durations_s: Mapping[Stage, float] = Factory(dict)
 
 

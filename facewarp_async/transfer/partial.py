@@ -74,7 +74,7 @@ class Partial:
                     tell(self._on_progress, writer.received, total or 0)
                 if not pace.holds(len(chunk)):
                     raise IncompleteTransferError(f"{self.target}: hardly a byte arrived for {stall_s:g} s")
-            is_whole = total is None or writer.received == total
+            is_whole = writer.received > 0 and total in {None, writer.received}
         finally:
             with writing(self.target, total), anyio.CancelScope(shield=True):
                 try:
@@ -83,7 +83,11 @@ class Partial:
                     self.length = writer.written
         tell(self._on_progress, self.length, total or 0)
         if not is_whole:
-            raise IncompleteTransferError(f"{self.target}: {self.length} of {total} bytes arrived")
+            raise IncompleteTransferError(
+                f"{self.target}: {self.length} of {total} bytes arrived"
+                if total or self.length
+                else f"{self.target}: the storage sent an empty file"
+            )
 
     def _begin(self, response: aiohttp.ClientResponse) -> int | None:
         """Return the length that the whole will have, ``None`` where the end is marked instead."""

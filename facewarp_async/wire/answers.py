@@ -208,6 +208,7 @@ def parse_task(answer: Answer, *, task_id: int, kind: TaskKind | None = None) ->
 
     Raises:
         TaskFailedError: The task failed, in whichever of the three ways the service says so (protocol, "Tasks").
+        MalformedAnswerError: The answer cannot be read, or is another task's.
         FaceWarpError: As `parse_envelope`. All carry the task's id.
     """
     try:
@@ -219,6 +220,8 @@ def parse_task(answer: Answer, *, task_id: int, kind: TaskKind | None = None) ->
 
 def _parse_task(answer: Answer, task_id: int, kind: TaskKind | None) -> Task:
     detail = _parse_data(answer, DetailData)
+    if detail.id not in {None, task_id}:
+        raise MalformedAnswerError(f"the service answered for another task, {detail.id}", http_status=answer.status)
     message = answer.clean(detail.message or "")
     status = _STATUSES.get(detail.status)
     if status is None:

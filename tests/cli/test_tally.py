@@ -11,7 +11,7 @@ JOB = ImageSwap("a.jpg", "face.jpg")
 DONE = Completed(job=JOB, result=ImageResult(task_id=1, key="k", url="u"))
 BEFORE = Completed(job=JOB, result=DONE.result, resumed=True)
 FAILED = Failed(job=JOB, error=NoFaceError("none"), stage=Stage.WAIT, durations_s={Stage.WAIT: 1.0})
-FAILED_BEFORE = Failed(job=JOB, error=NoFaceError("none"), stage=Stage.WAIT)
+FAILED_BEFORE = Failed(job=JOB, error=NoFaceError("none"), stage=Stage.WAIT, resumed=True)
 DOUBTED = Failed(job=JOB, error=InDoubtError("lost"), stage=Stage.CREATE, durations_s={Stage.CREATE: 1.0})
 SKIPPED = Skipped(job=JOB, reason="stopped")
 

@@ -292,6 +292,53 @@ def test_the_file_is_free_once_its_holder_was_killed_and_keeps_what_was_committe
         assert connection.execute("SELECT key FROM assets").fetchall() == [("k",)]
 
 
+FORKER = """
+import os, signal, sys
+from pathlib import Path
+from facewarp_async.journal.opening import open_database
+path, what = Path(sys.argv[1]), sys.argv[2]
+with open_database(path):
+    child = os.fork()
+    if not child:
+        if what != "child ends":
+            sys.stdin.read()
+        os._exit(0)
+    if what == "child ends":
+        os.waitpid(child, 0)
+        print("child ended", flush=True)
+        sys.stdin.read()
+    if what == "parent dies":
+        os.kill(os.getpid(), signal.SIGKILL)
+print("closed", flush=True)
+"""
+
+
+@contextmanager
+def forking_process(path: Path, what: str) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-c", FORKER, str(path), what]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        yield process
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", ["parent closes", "parent dies"])
+def test_a_forked_child_does_not_hold_the_file(path: Path, what: str) -> None:
+    with forking_process(path, what) as process:
+        if what == "parent closes":
+            assert said(process) == "closed"
+        process.wait()  # the child lives on until its stdin ends
+        with open_database(path):
+            pass
+
+
+@pytest.mark.slow
+def test_a_forked_childs_end_does_not_free_the_file(path: Path) -> None:
+    with forking_process(path, "child ends") as process:
+        assert said(process) == "child ended"
+        with pytest.raises(JournalInUseError), open_database(path):
+            pass
+
+
 def test_another_program_that_reads_the_file_is_named_as_its_user(path: Path) -> None:
     fill(path, 1)
     with closing(sqlite3.connect(path, isolation_level=None)) as other:

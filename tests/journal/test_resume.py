@@ -218,6 +218,7 @@ async def test_what_failed_for_good_is_told_without_a_call_and_tried_again_on_de
         assert isinstance(second.error, NoFaceError)
         assert str(second.error) == str(first.error)
         assert (second.stage, second.task_id, second.error.paid) == (Stage.WAIT, first.task_id, True)
+        assert (first.resumed, second.resumed) == (False, True)
         assert second.error.job == world.jobs(1)[0]
         assert calls(world) == before
         (third,) = (await world.run(world.jobs(1), retry_failed=True)).outcomes

@@ -279,3 +279,27 @@ async def test_wrong_credentials_create_nothing(local: LocalService, assets: Ass
         with pytest.raises(AuthenticationError):
             await client.create_image_swap(*assets)
     assert local.ledger.calls[SWAP] == 0
+
+
+async def test_no_create_is_sent_again_where_a_kept_connection_closes_under_it(
+    start_peer: StartPeer, make_client: MakeClient
+) -> None:
+    """aiohttp sends a request again by itself if a connection that was used before closes; never one that creates."""
+
+    async def answer(request: Any, writer: asyncio.StreamWriter) -> bytes | None:
+        if request.target == SWAP:
+            writer.close()
+            return None
+        return peer.envelope({"url": "http://s/x"})  # type: ignore[no-any-return]  # the peer is any object here
+
+    async with (
+        start_peer(answer) as peer,
+        make_client(Provider("p", peer.url, requests_per_second=None), ApiKey("k")) as client,
+    ):
+        for _ in range(3):
+            await client.access_url("k")
+            with pytest.raises(InDoubtError):
+                await client.create_image_swap(Asset("m"), Asset("f"))
+        creates = [request for request in peer.received if request.target == SWAP]
+        assert len(creates) == 3
+        assert [request.connection for request in creates] == [1, 2, 3], "each on a connection that was used before"

@@ -152,6 +152,16 @@ def test_a_failed_task_code_keeps_the_tasks_id() -> None:
     assert caught.value.paid is True
 
 
+def test_an_answer_for_another_task_is_malformed() -> None:
+    """Its result would be another job's. An answer that names no task is taken, and one that names it by a string."""
+    for status in (0, 1, 3):
+        with pytest.raises(MalformedAnswerError, match="for another task, 7") as caught:
+            parse_task(detail({}, status=status, message="broken"), task_id=8)
+        assert (caught.value.task_id, caught.value.recovery) == (8, Recovery.REPEAT)
+    for own in ({"status": 1}, {"status": 1, "id": None}, {"status": 1, "id": "8"}):
+        assert parse_task(answer(own), task_id=8).id == 8
+
+
 def test_a_finished_task_with_a_message_and_no_result_has_failed() -> None:
     with pytest.raises(TaskFailedError, match="out of memory") as caught:
         parse_task(detail({}, message="out of memory"), task_id=7, kind=TaskKind.IMAGE_SWAP)
