@@ -15,9 +15,10 @@ from facewarp_async.errors import FaceWarpError, IncompleteTransferError
 from facewarp_async.files import MediaFile
 from facewarp_async.transfer.progress import CallbackError, ProgressCallback, tell
 from facewarp_async.transfer.reading import Readers
+from facewarp_async.transfer.turns import Turns
 
 _FAIR_BYTES = 1024 * 1024
-"""After so many bytes others get a turn: a connection that takes all at once never makes the sender wait."""
+"""How much is sent in one turn: less than takes a millisecond."""
 
 _JOINED_BYTES = 64 * 1024
 """Up to this length the body goes out in one piece with the headers, which copies it."""
@@ -32,6 +33,7 @@ class FilePayload(aiohttp.Payload):
     Args:
         file: The file, as it was looked at.
         readers: Make what reads it.
+        turns: Taken with all else that is sent.
         stall_s: For how long the peer may take no byte.
         on_progress: Told of the bytes sent.
         on_sent: Called when all were.
@@ -43,6 +45,7 @@ class FilePayload(aiohttp.Payload):
         self,
         file: MediaFile,
         readers: Readers,
+        turns: Turns,
         *,
         stall_s: float,
         on_progress: ProgressCallback | None,
@@ -52,6 +55,7 @@ class FilePayload(aiohttp.Payload):
         self._size = file.size
         self._file = file
         self._readers = readers
+        self._turns = turns
         self._stall_s = stall_s
         self._on_progress = on_progress
         self._on_sent = on_sent
@@ -73,7 +77,8 @@ class FilePayload(aiohttp.Payload):
     ) -> None:
         """Send the file; its own length is the content's length."""
         try:
-            await self._send(cast(StreamWriter, writer))
+            with self._turns.sending():
+                await self._send(cast(StreamWriter, writer))
             self._on_sent()
         except FaceWarpError as error:
             self.failure = error
@@ -83,7 +88,7 @@ class FilePayload(aiohttp.Payload):
             raise
 
     async def _send(self, writer: StreamWriter) -> None:
-        size, sent, shared = self._file.size, 0, 0
+        size, sent, turn_ends = self._file.size, 0, 0
         reader = self._readers.open(self._file)
         try:
             async with _StallWatch(writer, self._stall_s) as watch:
@@ -97,9 +102,9 @@ class FilePayload(aiohttp.Payload):
                     if writer.protocol.writing_paused:
                         await watch.drain()
                     tell(self._on_progress, sent, size)
-                    if shared + _FAIR_BYTES <= sent < size:
-                        shared = sent
-                        await asyncio.sleep(0)
+                    if turn_ends <= sent < size:  # after the first bytes too: many may begin at once
+                        await self._turns.next()
+                        turn_ends = sent + _FAIR_BYTES
         except TimeoutError:
             raise IncompleteTransferError(f"{self._file.path}: no byte was taken for {self._stall_s:g} s") from None
         finally:

@@ -37,6 +37,7 @@ from facewarp_async.transfer.progress import CallbackError, ProgressCallback
 from facewarp_async.transfer.publishing import Publisher
 from facewarp_async.transfer.reading import Readers
 from facewarp_async.transfer.threads import FileThreads
+from facewarp_async.transfer.turns import Turns
 from facewarp_async.wire.presigned import check_storage_url, parse_storage_error
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -72,6 +73,7 @@ class Transfers:
         self._targets: set[Path] = set()
         self._threads = FileThreads()
         self._readers = Readers(self._threads)
+        self._turns = Turns()
         self._publisher = Publisher(self._threads)
 
     def close(self) -> None:
@@ -176,7 +178,9 @@ class Transfers:
         def expect_answer() -> None:
             head.reschedule(loop.time() + stall_s)
 
-        payload = FilePayload(file, self._readers, stall_s=stall_s, on_progress=on_progress, on_sent=expect_answer)
+        payload = FilePayload(
+            file, self._readers, self._turns, stall_s=stall_s, on_progress=on_progress, on_sent=expect_answer
+        )
         try:
             async with asyncio.timeout(None) as head:  # the payload watches over its own sending
                 async with self._request("PUT", url, data=payload, skip_auto_headers=("Content-Type",)) as response:
