@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         AuthenticationError,
         BadRequestError,
         BatchStoppedError,
+        ClusterError,
         ConfigurationError,
         ConnectError,
         ConnectionLostError,
@@ -110,8 +111,8 @@ _HOMES = {
     "client": "FaceSwapClient",
     "config": "MIOCREATE VIDNOZ ApiKey ClientCredentials Credentials Limits PairOrder Provider Timeouts",
     "errors": """
-        AuthenticationError BadRequestError BatchStoppedError ConfigurationError ConnectError ConnectionLostError
-        CreditsExhaustedError DiskFullError EmptyFileError FacePolicyError FaceWarpError FileChangedError
+        AuthenticationError BadRequestError BatchStoppedError ClusterError ConfigurationError ConnectError
+        ConnectionLostError CreditsExhaustedError DiskFullError EmptyFileError FacePolicyError FaceWarpError FileChangedError
         FileTooLargeError HttpError IncompleteTransferError InDoubtError InputError JournalCorruptError JournalError
         JournalInUseError MalformedAnswerError MediaPolicyError MissingExtraError MissingFileError
         MultipleFacesError NoFaceError OutputError RateLimitedError Recovery RequestTimeoutError ResultGoneError
@@ -141,6 +142,7 @@ __all__ = [
     "BatchReport",
     "BatchStoppedError",
     "ClientCredentials",
+    "ClusterError",
     "Completed",
     "ConfigurationError",
     "ConnectError",

@@ -16,6 +16,7 @@
     ├── JournalError                the journal of a batch cannot be read or written
     │   ├── JournalInUseError       another process works with it
     │   └── JournalCorruptError
+    ├── ClusterError                the Dask cluster that runs the batch cannot be used, or was lost
     ├── ServiceError                the service answered with a code other than 200
     │   ├── BadRequestError         400
     │   ├── AuthenticationError     401
@@ -188,6 +189,12 @@ class JournalInUseError(JournalError):
 
 class JournalCorruptError(JournalError):
     """No journal, a damaged one, or of a later version. Left alone. To do: restore it; without it all is paid anew."""
+
+
+class ClusterError(FaceWarpError):
+    """The batch's Dask cluster cannot be used, or was lost. To do: see to the cluster, then run it again to go on."""
+
+    recovery = Recovery.STOP_BATCH
 
 
 class ServiceError(FaceWarpError):

@@ -118,7 +118,7 @@ class Pacer:
         """Wait for leave to send one call. Cancelling the wait gives its place up."""
         leave: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._waiting, (priority, next(self._numbers), leave))
-        self._wake()
+        self.wake()
         try:
             await leave
         except asyncio.CancelledError:
@@ -147,7 +147,7 @@ class Pacer:
             if watched.is_away:  # its turn came, and nothing was sent: another call may try a closed gate
                 self._spacing.unanswered()
             self._book.remove(watched, asyncio.get_running_loop().time())
-            self._wake()  # others may have become due
+            self.wake()  # others may have become due
 
     async def look_turn(self, watched: Watched) -> Turn | None:
         """Wait for leave to look at a task; ``None``: its deadline has passed."""
@@ -156,7 +156,7 @@ class Pacer:
             return None
         turn: asyncio.Future[bool] = loop.create_future()
         self._looking[watched] = turn
-        self._wake()
+        self.wake()
         try:
             return _NOW if await turn else None
         except asyncio.CancelledError:
@@ -177,20 +177,20 @@ class Pacer:
         """Hold all calls back, because the service said "too many requests"."""
         now = asyncio.get_running_loop().time()
         self._spacing.refused(now, retry_after_s=retry_after_s, jitter=random.random())  # noqa: S311 - no secret
-        self._wake()
+        self.wake()
 
     def accepted(self) -> None:
         """Note that the service did not refuse a call."""
         self._spacing.accepted()
-        self._wake()
+        self.wake()
 
     def unanswered(self) -> None:
         """Note that a call ended without an answer."""
         self._spacing.unanswered()
-        self._wake()
+        self.wake()
 
-    def _wake(self) -> None:
-        """Serve in the loop's next turn: once, however many calls ask for it in this one."""
+    def wake(self) -> None:
+        """Look again who may go, in the loop's next turn: once, however many ask for it in this one."""
         if self._soon is None:
             self._soon = asyncio.get_running_loop().call_soon(self._serve)
 
