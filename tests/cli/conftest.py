@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import importlib
 import json
 import os
 import signal
@@ -143,11 +143,4 @@ def read_errors() -> Callable[[Process], Any]:
 @pytest.fixture(scope="session")
 def killing() -> ModuleType:
     """``killing.py``, which is no test and is shared with the long run."""
-    name = "_facewarp_async_cli_killing"
-    if name not in sys.modules:
-        spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("killing.py"))
-        assert spec is not None
-        assert spec.loader is not None
-        sys.modules[name] = importlib.util.module_from_spec(spec)
-        spec.loader.exec_module(sys.modules[name])
-    return sys.modules[name]
+    return importlib.import_module("tests.cli.killing")

@@ -5,15 +5,11 @@
 
 from __future__ import annotations
 
-import argparse
-import itertools
 import json
 import os
 import random
 import signal
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -25,7 +21,8 @@ import anyio.abc
 import anyio.to_thread
 from attrs import Factory, define, frozen
 
-from facewarp_async.server import Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Work, WorkError
+from facewarp_async.server import EVERYWHERE, FaultPlan, InstantRunner, LocalService, Work, WorkError
+from tests.killing import first_of, heard, long_run, long_run_parser
 
 SIGNALS = (signal.SIGKILL, signal.SIGINT, signal.SIGTERM)
 _NO_FACE = b"no face"
@@ -103,7 +100,7 @@ class Batch:
                 command, cwd=self.folder, env=environ, stdout=stdout, stderr=stderr
             ) as process:
                 if moment is not None:
-                    await _first_of(moment, process)
+                    await first_of(moment, process)
                     await self._end(process)
                 code = await process.wait()
         lines = told.read_text().splitlines()
@@ -111,20 +108,9 @@ class Batch:
         return Ended(code, records, errors.read_text())
 
     def _moment(self) -> anyio.Event:
-        """Return an event for when the service has heard some more calls, of one kind or of all."""
-        files, event = len(self.media), anyio.Event()
-        left = self.random.randrange(1, max(files, 2))
-
-        def hear(_target: str) -> bool:
-            nonlocal left
-            left -= 1
-            if left == 0:
-                event.set()
-            return False
-
+        """Return an event for when the service has heard some more calls."""
         self.service.faults.clear()
-        self.service.faults.add(FaultRule(Fault.RESET_BEFORE, matching=hear))
-        return event
+        return heard(EVERYWHERE, self.service.faults, number=self.random.randrange(1, max(len(self.media), 2)))
 
     async def _end(self, process: anyio.abc.Process) -> None:
         with anyio.move_on_after(self.random.choice([0.0, self.random.uniform(0, 0.2)])):
@@ -198,19 +184,6 @@ class Batch:
         return [path for path in (self.folder / "out").rglob("*") if path.is_file() and path.suffix == ".part"]
 
 
-async def _first_of(event: anyio.Event, process: anyio.abc.Process) -> None:
-    """Wait for an event, or for the end of a program that will not bring it about."""
-    async with anyio.create_task_group() as group:
-
-        async def end() -> None:
-            await process.wait()
-            group.cancel_scope.cancel()
-
-        group.start_soon(end)
-        await event.wait()
-        group.cancel_scope.cancel()
-
-
 @asynccontextmanager
 async def open_batch(
     folder: Path, *, files: int, seed: int, number: signal.Signals, most_ends: int
@@ -250,27 +223,16 @@ async def kill_batch(folder: Path, *, files: int, seed: int, number: signal.Sign
         return batch.figures
 
 
-async def _long_run(options: argparse.Namespace) -> Figures:
-    total, ends_at = Figures(), time.monotonic() + options.minutes * 60
-    for seed in itertools.count(options.first_seed):
-        number = SIGNALS[0] if seed % 2 else SIGNALS[1 + seed // 2 % 2]  # half of them are kills
-        with tempfile.TemporaryDirectory() as folder:
-            figures = await kill_batch(Path(folder), files=options.files, seed=seed, number=number)
-        print(f"seed {seed}: {figures}", flush=True)
-        total.add(figures)
-        if time.monotonic() >= ends_at:
-            break
-    return total
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.cli.killing", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="after which no further seed is begun")
-    parser.add_argument("--first-seed", type=int, default=1)
+    parser = long_run_parser("python -m tests.cli.killing", __doc__)
     parser.add_argument("--files", type=int, default=300, help="in each batch")
-    total = anyio.run(_long_run, parser.parse_args())
-    print(f"in all: {total}")
-    return 1 if total.wrong else 0
+    options = parser.parse_args()
+
+    async def kill(folder: Path, seed: int) -> Figures:
+        number = SIGNALS[0] if seed % 2 else SIGNALS[1 + seed // 2 % 2]  # half of them are kills
+        return await kill_batch(folder, files=options.files, seed=seed, number=number)
+
+    return 1 if anyio.run(long_run, options, Figures(), kill).wrong else 0
 
 
 if __name__ == "__main__":

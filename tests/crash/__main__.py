@@ -5,40 +5,27 @@ The exit code is 1 if a task was created twice without being named in doubt, or 
 
 from __future__ import annotations
 
-import argparse
-import itertools
-import tempfile
-import time
 from pathlib import Path
 
 import anyio
 
 from tests.crash.killing import Figures, kill_batches
-
-
-async def run(options: argparse.Namespace) -> Figures:
-    total, ends_at = Figures(), time.monotonic() + options.minutes * 60
-    for seed in itertools.count(options.first_seed):
-        with tempfile.TemporaryDirectory() as folder:
-            figures = await kill_batches(
-                Path(folder), [seed], jobs=options.jobs, longest_s=options.longest, most_kills=options.kills
-            )
-        print(f"seed {seed}: {figures}", flush=True)
-        total.add(figures)
-        if time.monotonic() >= ends_at:
-            break
-    return total
+from tests.killing import long_run, long_run_parser
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.crash", description=__doc__)
-    parser.add_argument("--minutes", type=float, default=5.0, help="after which no further seed is begun")
-    parser.add_argument("--first-seed", type=int, default=1)
+    parser = long_run_parser("python -m tests.crash", __doc__)
     parser.add_argument("--jobs", type=int, default=40, help="in each batch")
     parser.add_argument("--longest", type=float, default=0.5, help="seconds until a kill, at most")
     parser.add_argument("--kills", type=int, default=100, help="of each batch, at most")
-    total = anyio.run(run, parser.parse_args())
-    print(f"in all: {total}")
+    options = parser.parse_args()
+
+    async def kill(folder: Path, seed: int) -> Figures:
+        return await kill_batches(
+            folder, [seed], jobs=options.jobs, longest_s=options.longest, most_kills=options.kills
+        )
+
+    total = anyio.run(long_run, options, Figures(), kill)
     return 1 if total.duplicates or total.losses else 0
 
 

@@ -17,7 +17,10 @@ import anyio.abc
 import anyio.to_thread
 from attrs import Factory, define, field
 
-from facewarp_async.server import Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Work
+from facewarp_async.server import FaultPlan, InstantRunner, LocalService, Work
+from tests.killing import first_of, heard
+
+__all__ = ["Batch", "Figures", "heard", "kill_batches", "open_batch"]
 
 HARNESS = Path(__file__).with_name("harness.py")
 
@@ -97,7 +100,7 @@ class Batch:
             group.start_soon(_read, process.stdout, told, ready)
             group.start_soon(_read, process.stderr, errors, anyio.Event())
             if after_s is not None or at is not None:
-                await _until(ready if at is None else at, process)
+                await first_of(ready if at is None else at, process)
                 with anyio.move_on_after(after_s or 0.0):
                     await process.wait()
                 if process.returncode is None:
@@ -147,19 +150,6 @@ class Batch:
         return result.exists() and result.read_bytes() == (self.folder / "media" / name).read_bytes()
 
 
-async def _until(event: anyio.Event, process: anyio.abc.Process) -> None:
-    """Wait for an event, or for the end of a program that will not bring it about."""
-    async with anyio.create_task_group() as group:
-
-        async def end() -> None:
-            await process.wait()
-            group.cancel_scope.cancel()
-
-        group.start_soon(end)
-        await event.wait()
-        group.cancel_scope.cancel()
-
-
 async def _read(stream: anyio.abc.ByteReceiveStream | None, into: bytearray, ready: anyio.Event) -> None:
     assert stream is not None
     try:
@@ -169,21 +159,6 @@ async def _read(stream: anyio.abc.ByteReceiveStream | None, into: bytearray, rea
                 ready.set()
     finally:
         ready.set()
-
-
-def heard(call: str | frozenset[str], faults: FaultPlan, *, number: int = 1) -> anyio.Event:
-    """Return an event that is set when a service hears a call for the so-manieth time from now."""
-    event, left = anyio.Event(), number
-
-    def hear(_target: str) -> bool:
-        nonlocal left
-        left -= 1
-        if left == 0:
-            event.set()
-        return False
-
-    faults.add(FaultRule(Fault.RESET_BEFORE, call, matching=hear))
-    return event
 
 
 @asynccontextmanager
