@@ -44,6 +44,11 @@ class ApiRequest:
     creates_task: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
+    @property
+    def path(self) -> str:
+        """Which call it is: its path, without the query."""
+        return self.target.partition("?")[0]
+
 
 @frozen
 class FacePair:
