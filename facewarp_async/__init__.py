@@ -112,8 +112,8 @@ _HOMES = {
     "config": "MIOCREATE VIDNOZ ApiKey ClientCredentials Credentials Limits PairOrder Provider Timeouts",
     "errors": """
         AuthenticationError BadRequestError BatchStoppedError ClusterError ConfigurationError ConnectError
-        ConnectionLostError CreditsExhaustedError DiskFullError EmptyFileError FacePolicyError FaceWarpError FileChangedError
-        FileTooLargeError HttpError IncompleteTransferError InDoubtError InputError JournalCorruptError JournalError
+        ConnectionLostError CreditsExhaustedError DiskFullError EmptyFileError FacePolicyError FaceWarpError
+        FileChangedError FileTooLargeError HttpError IncompleteTransferError InDoubtError InputError JournalCorruptError JournalError
         JournalInUseError MalformedAnswerError MediaPolicyError MissingExtraError MissingFileError
         MultipleFacesError NoFaceError OutputError RateLimitedError Recovery RequestTimeoutError ResultGoneError
         ServerError ServiceError SourceNotFoundError Stage StorageError TaskFailedError TaskTimeoutError
