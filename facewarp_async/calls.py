@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable
 from pathlib import Path
+from typing import overload
 
 import anyio
 
@@ -18,7 +19,7 @@ from facewarp_async.errors import (
     TaskFailedError,
     TaskTimeoutError,
 )
-from facewarp_async.files import MediaFile, inspect
+from facewarp_async.files import AnyMedia, MediaFile, RemoteMedia, inspect
 from facewarp_async.models import (
     Asset,
     Face,
@@ -37,6 +38,7 @@ from facewarp_async.policy.watching import Watched
 from facewarp_async.session import Sending, Turn
 from facewarp_async.transfer import ProgressCallback
 from facewarp_async.uploads import SharedUploads
+from facewarp_async.urls import Location, RemoteFile, as_location
 from facewarp_async.wire import answers, requests
 from facewarp_async.wire.requests import FacePair
 
@@ -175,18 +177,20 @@ class ServiceCalls:
             sending=sending,
         )
 
-    async def upload(self, file: str | Path | MediaFile, *, on_progress: ProgressCallback | None = None) -> Asset:
+    async def upload(
+        self, file: str | Path | RemoteFile | AnyMedia, *, on_progress: ProgressCallback | None = None
+    ) -> Asset:
         """Upload a file, asking for the URL just before it is used, and for another if it lapsed.
 
         Args:
-            file: What to send; a path is looked at first.
+            file: What to send; a path or a URL is looked at first.
             on_progress: Called with the bytes sent and the bytes in all.
 
         Raises:
             InputError: The file cannot be used, or changed while it was sent.
             StorageError: The storage refused it.
         """
-        media_file = file if isinstance(file, MediaFile) else await inspect(Path(file))
+        media_file = file if isinstance(file, MediaFile | RemoteMedia) else await inspect(as_location(file))
         key = ""
 
         async def grant_url() -> str:
@@ -198,17 +202,26 @@ class ServiceCalls:
         await self._connection.transfers.upload(media_file, grant_url, on_progress=on_progress)
         return Asset(key, media_type=media_file.media_type)
 
+    @overload
     async def download(
-        self, result: Downloadable, path: str | Path, *, on_progress: ProgressCallback | None = None
-    ) -> Path:
-        """Fetch a result into a file and return its path.
+        self, result: Downloadable, path: Path, *, on_progress: ProgressCallback | None = None
+    ) -> Path: ...
+    @overload
+    async def download(
+        self, result: Downloadable, path: str | Location, *, on_progress: ProgressCallback | None = None
+    ) -> Location: ...
+    async def download(
+        self, result: Downloadable, path: str | Location, *, on_progress: ProgressCallback | None = None
+    ) -> Location:
+        """Fetch a result into a file and return its path, or a `RemoteFile` for a URL.
 
         The file appears under its name only when it is whole and durable; one that exists is replaced. A URL that
         lapsed is asked for anew. Cancelling leaves nothing behind, and it may be called again.
 
         Args:
             result: A result, a picture of it, or the crop of a face.
-            path: The file to write. Its name is not changed to suit the result's format.
+            path: The file to write, or a URL such as ``s3://bucket/key``. Its name is not changed to suit the result's
+                format.
             on_progress: Called with the bytes received and the bytes in all, 0 where the storage does not say.
 
         Raises:
@@ -220,7 +233,7 @@ class ServiceCalls:
         async def source_url(renew: bool) -> str:
             return await self.access_url(result.key) if renew or not result.url else result.url
 
-        target = Path(path)
+        target = as_location(path)
         try:
             await self._connection.transfers.download(source_url, target, on_progress=on_progress)
         except FaceWarpError as error:

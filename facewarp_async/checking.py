@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from attrs import frozen
 
 from facewarp_async.errors import ConfigurationError, UnsupportedFormatError
-from facewarp_async.files import MediaFile, inspect
+from facewarp_async.files import AnyMedia, inspect
 from facewarp_async.models import Asset, DetectFaces, ImageSwap, Job, MediaType, MultiFaceSwap, TaskKind, VideoSwap
+from facewarp_async.urls import Location
 
-File = MediaFile | Asset
+File = AnyMedia | Asset
 
 
 @frozen
@@ -56,11 +57,11 @@ async def check_job(job: Job) -> CheckedJob:
             return CheckedJob(kind, media, tuple([await _look_at_face(face) for face in job.faces.values()]))
 
 
-async def _look(source: Path | Asset) -> File:
+async def _look(source: Location | Asset) -> File:
     return source if isinstance(source, Asset) else await inspect(source)
 
 
-async def _look_at_face(source: Path | Asset) -> File:
+async def _look_at_face(source: Location | Asset) -> File:
     file = await _look(source)
     if is_video(file):
         raise UnsupportedFormatError(f"{name_of(file)}: is a video, expected a picture of the face to put in")

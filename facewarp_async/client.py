@@ -22,7 +22,6 @@ from facewarp_async.config import (
 )
 from facewarp_async.connection import Connection
 from facewarp_async.models import (
-    Asset,
     DetectFaces,
     FaceDetection,
     ImageResult,
@@ -30,6 +29,7 @@ from facewarp_async.models import (
     Job,
     MultiFaceSwap,
     Result,
+    Source,
     SwapResult,
     VideoResult,
     VideoSwap,
@@ -39,10 +39,6 @@ from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.session import Pace
 from facewarp_async.session.learnt import LearntFile, learnt_path
 from facewarp_async.swaps import JobRun, Resources, run_job
-
-Source = str | Path | Asset
-"""A file of the user's, or an asset that is uploaded already."""
-
 
 PollChoice = Literal["learnt", "fixed"] | PollPolicy
 
@@ -182,8 +178,8 @@ class FaceSwapClient(ServiceCalls):
         Cancelling may leave a task at the service that was paid for.
 
         Args:
-            media: The picture to be changed.
-            face: The picture of the face to put in.
+            media: The picture to be changed: a path or a URL, or an asset that is uploaded already.
+            face: The picture of the face to put in; likewise.
             hd: Whether to ask for high quality.
             timeout_s: How long to wait for the task, in seconds; the client's `Timeouts` say if ``None``.
 

@@ -1,4 +1,7 @@
-"""Looking at a file before anything is sent: it exists, has bytes, is not too large, and is what it is said to be."""
+"""Looking at a file before anything is sent: it exists, has bytes, is not too large, and is what it is said to be.
+
+A file is here, named by a path, or lies elsewhere, named by a URL.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +9,23 @@ import hashlib
 import os
 import re
 import stat
+from functools import partial
 from pathlib import Path
+from typing import overload
 
 import anyio.to_thread
 from attrs import frozen
 
-from facewarp_async.errors import EmptyFileError, FileTooLargeError, MissingFileError, UnsupportedFormatError
+from facewarp_async.errors import (
+    EmptyFileError,
+    FileTooLargeError,
+    MissingFileError,
+    UnsupportedFormatError,
+)
 from facewarp_async.models import MediaType
+from facewarp_async.remote import looking, reading, threads
+from facewarp_async.remote.looking import RemoteIdentity
+from facewarp_async.urls import Location, RemoteFile
 from facewarp_async.wire.media_types import MAX_FILE_BYTES, SNIFF_BYTES, sniff
 
 _FORMATS = "JPG, PNG, WEBP, GIF, M4V, MP4, MOV or WEBM"
@@ -57,24 +70,63 @@ class MediaFile:
     @property
     def sent_name(self) -> str:
         """The name told to the service: plain ASCII, with the extension of what the file is."""
-        stem = _UNSAFE.sub("_", self.path.stem).strip("._")[:_LONGEST_SENT_STEM]
-        return (stem or "media") + self.media_type.extension
+        return _sent_name(self.path.stem, self.media_type)
 
 
-async def inspect(path: Path) -> MediaFile:
+@frozen(kw_only=True)
+class RemoteMedia:
+    """A file elsewhere that the service would take. The attributes are those of `MediaFile`."""
+
+    path: RemoteFile
+    media_type: MediaType
+    identity: RemoteIdentity
+
+    @property
+    def size(self) -> int:
+        """Its length in bytes."""
+        return self.identity.size
+
+    @property
+    def sent_name(self) -> str:
+        """As of a `MediaFile`."""
+        return _sent_name(self.path.stem, self.media_type)
+
+
+AnyMedia = MediaFile | RemoteMedia
+
+
+def _sent_name(stem: str, media_type: MediaType) -> str:
+    return (_UNSAFE.sub("_", stem).strip("._")[:_LONGEST_SENT_STEM] or "media") + media_type.extension
+
+
+async def inspect(path: Location) -> AnyMedia:
     """Look at a file.
+
+    Cancelling it does not wait for a store that hangs.
 
     Raises:
         MissingFileError: It does not exist, is no regular file, or may not be read.
         EmptyFileError: It has no bytes.
         FileTooLargeError: It has more than 500 MB.
         UnsupportedFormatError: Its first bytes show none of the service's formats.
+        MissingExtraError: It has a URL, and what reads such is not installed.
+        TransportError: It has a URL, and its store cannot be reached.
     """
+    if isinstance(path, RemoteFile):
+        return await threads.run(path, partial(inspect_now, path))
     return await anyio.to_thread.run_sync(inspect_now, path)
 
 
-def inspect_now(path: Path) -> MediaFile:
-    """As `inspect`, at once: it reads the disk."""
+@overload
+def inspect_now(path: Path) -> MediaFile: ...
+@overload
+def inspect_now(path: RemoteFile) -> RemoteMedia: ...
+def inspect_now(path: Location) -> AnyMedia:
+    """As `inspect`, at once: it reads the disk, or asks the store."""
+    if isinstance(path, RemoteFile):
+        looked = looking.look(path, SNIFF_BYTES)
+        media_type = _media_type(path, looked.identity.size, looked.head)
+        return RemoteMedia(path=path, media_type=media_type, identity=looked.identity)
     try:
         # Not blocking: opening a named pipe would wait for its writer.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
@@ -93,7 +145,7 @@ def inspect_now(path: Path) -> MediaFile:
     return MediaFile(path=path, media_type=_media_type(path, status.st_size, head), identity=FileIdentity.of(status))
 
 
-def _media_type(path: Path, size: int, head: bytes) -> MediaType:
+def _media_type(path: Location, size: int, head: bytes) -> MediaType:
     if not size:
         raise EmptyFileError(f"{path}: is empty, expected {_FORMATS}")
     if size > MAX_FILE_BYTES:
@@ -104,8 +156,15 @@ def _media_type(path: Path, size: int, head: bytes) -> MediaType:
     return media_type
 
 
-async def is_same_file(one: Path, other: Path) -> bool:
-    """Tell whether two names lead to one file, whatever links and spellings are between; no if one is missing."""
+async def is_same_file(one: Location, other: Location) -> bool:
+    """Tell whether two names lead to one file, whatever links and spellings are between.
+
+    No if one is missing; two URLs of one object are the same whether it is there or not.
+    """
+    if isinstance(one, RemoteFile) and isinstance(other, RemoteFile):
+        return await threads.run(one, partial(looking.is_same, one, other))
+    if isinstance(one, RemoteFile) or isinstance(other, RemoteFile):
+        return False
     return await anyio.to_thread.run_sync(_is_same_file, one, other)
 
 
@@ -126,6 +185,17 @@ async def digest(path: Path) -> bytes:
         return await anyio.to_thread.run_sync(digest_now, path, abandon_on_cancel=True)  # it only reads
     except OSError as error:
         raise MissingFileError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+async def content_of(file: AnyMedia) -> bytes:
+    """Return what tells a file's content from others: its SHA-256, or what the store elsewhere has for a mark of it.
+
+    Raises:
+        MissingFileError: It cannot be read.
+    """
+    if isinstance(file, MediaFile):
+        return await digest(file.path)
+    return file.identity.content or await reading.digest(file.path, file.identity)
 
 
 def digest_now(path: Path) -> bytes:

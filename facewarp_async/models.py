@@ -9,6 +9,7 @@ from pathlib import Path
 from attrs import field, frozen
 
 from facewarp_async.redaction import redact_url
+from facewarp_async.urls import Location, RemoteFile, as_location
 
 
 class MediaType(Enum):
@@ -50,11 +51,15 @@ class Asset:
     media_type: MediaType | None = field(default=None, kw_only=True)
 
 
-def _as_file(value: str | Path | Asset) -> Path | Asset:
-    return value if isinstance(value, Asset) else Path(value)
+Source = str | Path | RemoteFile | Asset
+"""A file of the user's, named by a path or a URL, or an asset that is uploaded already."""
 
 
-def _as_faces(value: Mapping[int, str | Path | Asset]) -> dict[int, Path | Asset]:
+def _as_file(value: Source) -> Location | Asset:
+    return value if isinstance(value, Asset) else as_location(value)
+
+
+def _as_faces(value: Mapping[int, Source]) -> dict[int, Location | Asset]:
     return {index: _as_file(face) for index, face in value.items()}
 
 
@@ -63,14 +68,15 @@ class ImageSwap:
     """Put the face of `face` into the picture `media`.
 
     Attributes:
-        media: The picture to be changed: a path, or an asset that is uploaded already.
+        media: The picture to be changed: a path, a URL such as ``s3://bucket/key``, or an asset that is uploaded
+            already.
         face: The picture of the face to put in.
         hd: Whether to ask for high quality.
         name: Where the result goes below the pipeline's output folder, without extension; the media's stem if ``None``.
     """
 
-    media: Path | Asset = field(converter=_as_file)
-    face: Path | Asset = field(converter=_as_file)
+    media: Location | Asset = field(converter=_as_file)
+    face: Location | Asset = field(converter=_as_file)
     hd: bool = False
     name: str | None = field(default=None, kw_only=True)
 
@@ -79,8 +85,8 @@ class ImageSwap:
 class VideoSwap:
     """Put the face of `face` into the video `media`. The attributes are those of `ImageSwap`."""
 
-    media: Path | Asset = field(converter=_as_file)
-    face: Path | Asset = field(converter=_as_file)
+    media: Location | Asset = field(converter=_as_file)
+    face: Location | Asset = field(converter=_as_file)
     hd: bool = False
     name: str | None = field(default=None, kw_only=True)
 
@@ -96,8 +102,8 @@ class MultiFaceSwap:
         name: As in `ImageSwap`.
     """
 
-    media: Path | Asset = field(converter=_as_file)
-    faces: Mapping[int, Path | Asset] = field(converter=_as_faces, hash=False)
+    media: Location | Asset = field(converter=_as_file)
+    faces: Mapping[int, Location | Asset] = field(converter=_as_faces, hash=False)
     hd: bool = False
     name: str | None = field(default=None, kw_only=True)
 
@@ -106,7 +112,7 @@ class MultiFaceSwap:
 class DetectFaces:
     """Find the faces in a picture or video."""
 
-    media: Path | Asset = field(converter=_as_file)
+    media: Location | Asset = field(converter=_as_file)
     name: str | None = field(default=None, kw_only=True)
 
 

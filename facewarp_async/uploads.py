@@ -12,8 +12,9 @@ import anyio
 from attrs import define, field
 
 from facewarp_async.errors import FaceWarpError
-from facewarp_async.files import FileIdentity, MediaFile, digest
+from facewarp_async.files import AnyMedia, FileIdentity, content_of
 from facewarp_async.models import Asset
+from facewarp_async.remote.looking import RemoteIdentity
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -87,14 +88,14 @@ class SharedUploads:
         store: Remembers uploads beyond the life of the process, where there is one.
     """
 
-    def __init__(self, upload: Callable[[MediaFile], Awaitable[Asset]], store: AssetStore | None = None) -> None:
+    def __init__(self, upload: Callable[[AnyMedia], Awaitable[Asset]], store: AssetStore | None = None) -> None:
         self._upload = upload
         self._store = store or _NoStore()
-        self._digests: _Latest[FileIdentity, bytes] = _Latest()
+        self._digests: _Latest[FileIdentity | RemoteIdentity, bytes] = _Latest()
         self._assets: _Latest[bytes, Asset] = _Latest()
         self._flights: dict[bytes, _Flight] = {}
 
-    async def asset(self, file: MediaFile, *, slot: AbstractAsyncContextManager[Any]) -> Asset:
+    async def asset(self, file: AnyMedia, *, slot: AbstractAsyncContextManager[Any]) -> Asset:
         """Return the file's asset, uploading it if nobody has.
 
         Cancelling the caller that uploads hands the upload to another caller that waits for it.
@@ -124,26 +125,26 @@ class SharedUploads:
             if flight.error is not None:
                 raise copy.copy(flight.error) from flight.error
 
-    async def forget(self, file: MediaFile, asset: Asset) -> None:
+    async def forget(self, file: AnyMedia, asset: Asset) -> None:
         """Take note that the service no longer has a file's asset, unless it was uploaded anew since."""
         content = await self.content(file)
         if self._assets.get(content) == asset:
             self._assets.drop(content)
         await self._store.drop(content, asset)  # in one step: another caller may be about to ask the store
 
-    async def content(self, file: MediaFile) -> bytes:
-        """Return what tells the file's content from others: its SHA-256.
+    async def content(self, file: AnyMedia) -> bytes:
+        """Return what tells the file's content from others, as `content_of`.
 
         Raises:
             MissingFileError: It cannot be read.
         """
         content = self._digests.get(file.identity)
         if content is None:
-            content = await digest(file.path)
+            content = await content_of(file)
             self._digests.put(file.identity, content)
         return content
 
-    async def _fly(self, content: bytes, file: MediaFile) -> Asset:
+    async def _fly(self, content: bytes, file: AnyMedia) -> Asset:
         flight = self._flights[content] = _Flight()
         try:
             asset = await self._upload(file)

@@ -2,34 +2,32 @@
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import anyio
-import anyio.to_thread
 
 from facewarp_async.checking import CheckedJob, File, name_of
 from facewarp_async.errors import (
     BadRequestError,
     FaceWarpError,
     FileTooLargeError,
-    OutputError,
     Stage,
     TaskFailedError,
     UnsupportedFormatError,
     UploadRejectedError,
 )
-from facewarp_async.files import digest_now, is_same_file
+from facewarp_async.files import is_same_file
 from facewarp_async.journal import InDoubtChoice, JobState, Journal, JournalLog, job_key
 from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiFaceSwap
 from facewarp_async.pipeline.names import target_path
 from facewarp_async.pipeline.outcomes import Completed, Failed, Outcome
+from facewarp_async.pipeline.results import measure, path_below, path_in, restore
 from facewarp_async.swaps import JobRun
 from facewarp_async.uploads import SharedUploads
+from facewarp_async.urls import Location
 
 _FOR_GOOD = (TaskFailedError, BadRequestError, UnsupportedFormatError, FileTooLargeError, UploadRejectedError)
 """Errors that a repetition would meet again; all others leave the job to be gone on with in the next run."""
@@ -53,7 +51,7 @@ class Memory:
         uploads: SharedUploads,
         *,
         realm: str,
-        output_dir: Path | None,
+        output_dir: Location | None,
         in_doubt: InDoubtChoice,
         retry_failed: bool,
     ) -> None:
@@ -112,19 +110,19 @@ class Memory:
         if self._output_dir is None or isinstance(record.result, FaceDetection):
             return Completed(job=run.job, result=record.result, resumed=True)
         target = target_path(self._output_dir, name, record.result)
-        if isinstance(run.job.media, Path) and await is_same_file(run.job.media, target):
+        if not isinstance(run.job.media, Asset) and await is_same_file(run.job.media, target):
             return None
-        if record.path is None or not await self._restore(self._output_dir / record.path, target, log):
+        if record.path is None or not await self._restore(path_in(self._output_dir, record.path), target, log):
             return None
         return Completed(job=run.job, result=record.result, path=target, resumed=True)
 
-    async def _restore(self, kept: Path, target: Path, log: JournalLog) -> bool:
+    async def _restore(self, kept: Location, target: Location, log: JournalLog) -> bool:
         """See that the result is whole and where it belongs: a file that was renamed has its result copied."""
         record = log.record
-        restored = await anyio.to_thread.run_sync(_restore, kept, target, record.size, record.digest)
-        if restored and kept != target and record.result is not None:
-            await log.done(record.result, path=self._below(target), size=record.size, digest=record.digest)
-        return restored
+        digest = await restore(kept, target, record.size, record.digest)
+        if digest is not None and kept != target and record.result is not None:
+            await log.done(record.result, path=self._below(target), size=record.size, digest=digest)
+        return digest is not None
 
     async def done(self, log: JournalLog, completed: Completed) -> None:
         """Write down that a job is done."""
@@ -132,7 +130,7 @@ class Memory:
         if path is None:
             await log.done(completed.result, path=None, size=None, digest=None)
             return
-        size, digest = await anyio.to_thread.run_sync(_measure, path)
+        size, digest = await measure(path)
         await log.done(completed.result, path=self._below(path), size=size, digest=digest)
 
     async def failed(self, log: JournalLog, error: FaceWarpError) -> None:
@@ -140,9 +138,9 @@ class Memory:
         if isinstance(error, _FOR_GOOD):
             await log.failed(error)
 
-    def _below(self, path: Path) -> str:
+    def _below(self, path: Location) -> str:
         assert self._output_dir is not None
-        return path.relative_to(self._output_dir).as_posix()
+        return path_below(self._output_dir, path)
 
 
 def _identity(job: Job, checked: CheckedJob) -> tuple[Sequence[File], list[Any]]:
@@ -155,28 +153,3 @@ def _identity(job: Job, checked: CheckedJob) -> tuple[Sequence[File], list[Any]]
             return [checked.media], []
         case _:
             return [checked.media, *checked.faces], [job.hd]
-
-
-def _measure(path: Path) -> tuple[int, bytes]:
-    try:
-        return path.stat().st_size, digest_now(path)
-    except OSError as error:
-        raise OutputError(f"{path}: was written and cannot be read: {error.strerror}") from error
-
-
-def _restore(kept: Path, target: Path, size: int | None, digest: bytes | None) -> bool:
-    try:
-        if kept.stat().st_size != size:
-            return False
-        if kept == target:
-            return digest_now(kept) == digest
-        target.parent.mkdir(parents=True, exist_ok=True)
-        part = target.with_name(f"{target.name}.part")
-        shutil.copyfile(kept, part)
-        if digest_now(part) != digest:
-            part.unlink()
-            return False
-        part.replace(target)
-    except OSError:  # whatever is wrong with the kept file, the result can be fetched again
-        return False
-    return True

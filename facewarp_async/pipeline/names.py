@@ -7,8 +7,10 @@ import os
 import re
 import unicodedata
 from pathlib import Path, PurePosixPath
+from typing import overload
 
 from facewarp_async.models import Asset, Job, MediaType, SwapResult, VideoResult
+from facewarp_async.urls import Location, RemoteFile
 
 _EXTENSIONS = {media_type.extension for media_type in MediaType} | {".jpeg"}
 _RESERVED = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])(\..*)?", re.IGNORECASE)
@@ -66,9 +68,14 @@ def _safe(part: str) -> str:
     return part
 
 
-def target_path(output_dir: Path, name: str, result: SwapResult) -> Path:
+@overload
+def target_path(output_dir: Path, name: str, result: SwapResult) -> Path: ...
+@overload
+def target_path(output_dir: Location, name: str, result: SwapResult) -> Location: ...
+def target_path(output_dir: Location, name: str, result: SwapResult) -> Location:
     """Return the file for a result: the job's name with the extension of the result's key, if that is a known one."""
     extension = PurePosixPath(result.key).suffix.lower()
     if extension not in _EXTENSIONS:
         extension = (MediaType.MP4 if isinstance(result, VideoResult) else MediaType.PNG).extension
-    return output_dir / f"{name}{extension}"
+    file = f"{name}{extension}"
+    return output_dir.joined(file) if isinstance(output_dir, RemoteFile) else output_dir / file

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from pathlib import Path
 
 from attrs import Factory, field, frozen
 
 from facewarp_async.errors import FaceWarpError, Stage
 from facewarp_async.models import Job, Result
+from facewarp_async.urls import Location
 
 
 @frozen(kw_only=True)
@@ -19,14 +19,15 @@ class Completed:
     Attributes:
         job: The job.
         result: What the service made.
-        path: The file it was written to; ``None`` for a detection, or where the pipeline has no output folder.
+        path: The file it was written to, a `RemoteFile` where that is elsewhere; ``None`` for a detection, or where the
+            pipeline has no output folder.
         resumed: Whether it was done in an earlier run, as the journal says; the result's URLs are empty then.
         durations_s: Seconds by stage, waiting for its turn included.
     """
 
     job: Job
     result: Result
-    path: Path | None = None
+    path: Location | None = None
     resumed: bool = False
     durations_s: Mapping[Stage, float] = Factory(dict)
 

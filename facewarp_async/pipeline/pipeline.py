@@ -30,7 +30,7 @@ from facewarp_async.errors import (
 )
 from facewarp_async.files import is_same_file
 from facewarp_async.journal import InDoubtChoice, Journal
-from facewarp_async.models import FaceDetection, Job, Result
+from facewarp_async.models import Asset, FaceDetection, Job, Result
 from facewarp_async.pipeline.events import Event, JobEnded, StageBegun
 from facewarp_async.pipeline.memory import Memory
 from facewarp_async.pipeline.names import NameBook, target_path
@@ -38,6 +38,7 @@ from facewarp_async.pipeline.outcomes import BatchReport, Completed, Failed, Out
 from facewarp_async.pipeline.stream import Jobs, OutcomeStream
 from facewarp_async.swaps import JobRun, NoLog, Resources, run_tasks
 from facewarp_async.uploads import SharedUploads
+from facewarp_async.urls import Location, as_location
 
 
 @define(eq=False)
@@ -57,7 +58,8 @@ class SwapPipeline:
     Args:
         client: Makes the calls. It stays the caller's to close.
         limits: How much goes on at once in each stage.
-        output_dir: Where results are written, each under its job's name; ``None``: results are not fetched.
+        output_dir: Where results are written, each under its job's name: a folder, or a URL such as
+            ``s3://bucket/folder``; ``None``: results are not fetched.
         journal: A file that remembers the batch: the same jobs with the same journal are gone on with where an earlier
             run ended, however it did. One process at a time may use it. ``None``: nothing is remembered.
         in_doubt: What to do about a job whose create was lost sight of in an earlier run, so that it may be paid for:
@@ -71,7 +73,7 @@ class SwapPipeline:
         client: FaceSwapClient,
         *,
         limits: Limits | None = None,
-        output_dir: str | Path | None = None,
+        output_dir: str | Location | None = None,
         journal: str | Path | None = None,
         in_doubt: InDoubtChoice = "hold",
         retry_failed: bool = False,
@@ -79,7 +81,7 @@ class SwapPipeline:
     ) -> None:
         self._client = client
         self._limits = limits or Limits()
-        self._output_dir = None if output_dir is None else Path(output_dir)
+        self._output_dir = None if output_dir is None else as_location(output_dir)
         self._on_event = on_event
         self._realm = client.provider.realm or client.provider.base_url
         self._journal = None if journal is None else Journal(journal, realm=self._realm)
@@ -226,12 +228,12 @@ class SwapPipeline:
         run.end()
         return Completed(job=run.job, result=result, path=path, durations_s=run.durations_s)
 
-    async def _fetch(self, run: JobRun, name: str, result: Result) -> Path | None:
+    async def _fetch(self, run: JobRun, name: str, result: Result) -> Location | None:
         if self._output_dir is None or isinstance(result, FaceDetection):
             return None
         run.enter(Stage.DOWNLOAD)
         target = target_path(self._output_dir, name, result)
-        if isinstance(run.job.media, Path) and await is_same_file(run.job.media, target):
+        if not isinstance(run.job.media, Asset) and await is_same_file(run.job.media, target):
             raise OutputError(f"{target}: the result would replace the media")
         async with self._downloads:
             return await self._client.download(result, target)

@@ -1,22 +1,15 @@
-"""A download's ``.part`` file."""
+"""How far a download is."""
 
 from __future__ import annotations
 
-import contextlib
-import errno
-import os
 import re
 import time
-from collections.abc import Iterator
-from pathlib import Path
 
 import aiohttp
-import anyio
 
-from facewarp_async.errors import DiskFullError, IncompleteTransferError, OutputError, StorageError
+from facewarp_async.errors import IncompleteTransferError, StorageError
 from facewarp_async.transfer.progress import ProgressCallback, tell
-from facewarp_async.transfer.threads import FileThreads
-from facewarp_async.transfer.writing import PartWriter
+from facewarp_async.transfer.targets import Target, writing
 
 MAX_RESULT_BYTES = 16 * 1024**3
 """The longest result that is fetched: an endless one must not fill the disk."""
@@ -30,20 +23,18 @@ _NOT_ENCODED = {"", "identity", "aws-chunked"}
 
 
 class Partial:
-    """The file and how far it is.
+    """A target and how far it is.
 
     Args:
-        target: Where the whole file will go.
-        threads: Write the file.
+        target: Where the bytes go.
         on_progress: Told of the bytes received.
     """
 
-    def __init__(self, target: Path, threads: FileThreads, on_progress: ProgressCallback | None) -> None:
-        self.target = target
-        self.path: Path = target.with_name(target.name + ".part")
-        self.length: int = 0
+    def __init__(self, target: Target, on_progress: ProgressCallback | None) -> None:
+        self.target = target.location
+        self.length = 0
         self._etag: str | None = None
-        self._threads = threads
+        self._target = target
         self._on_progress = on_progress
 
     def headers(self) -> dict[str, str]:
@@ -61,7 +52,7 @@ class Partial:
         """Append an answer's body, and check that it is whole. Then it is on the disk too."""
         total = self._begin(response)
         pace = _Pace(stall_s)
-        writer = PartWriter(self.path, self.length, self._threads)
+        writer = self._target.writer(self.length)
         is_whole = False
         with writing(self.target, total):
             await writer.open(total)
@@ -76,7 +67,7 @@ class Partial:
                     raise IncompleteTransferError(f"{self.target}: hardly a byte arrived for {stall_s:g} s")
             is_whole = writer.received > 0 and total in {None, writer.received}
         finally:
-            with writing(self.target, total), anyio.CancelScope(shield=True):
+            with writing(self.target, total):
                 try:
                     await writer.close(sync=is_whole)
                 finally:
@@ -130,21 +121,3 @@ class _Pace:
         if self._count >= LEAST_BYTES:
             self._since, self._count = now, 0
         return now - self._since <= self._stall_s
-
-
-@contextlib.contextmanager
-def writing(target: Path, length: int | None = None) -> Iterator[None]:
-    """Turn the system's errors into those of a target that cannot be written; `length` is what it needs, if known."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT}:
-            raise OutputError(f"{target}: cannot be written: {error.strerror or error}") from error
-        needed = "" if length is None else f"; it needs {length} bytes"
-        raise DiskFullError(f"{target}: cannot be written: {error.strerror}{needed}") from error
-
-
-def discard(part: Path) -> None:
-    """Remove a file that may not be there; it looks at the disk."""
-    with contextlib.suppress(OSError):  # the failure that led here is the one to tell
-        os.unlink(part)  # noqa: PTH108 - as it is

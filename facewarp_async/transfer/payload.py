@@ -12,7 +12,7 @@ from aiohttp.abc import AbstractStreamWriter
 from aiohttp.http import StreamWriter
 
 from facewarp_async.errors import FaceWarpError, IncompleteTransferError
-from facewarp_async.files import MediaFile
+from facewarp_async.files import AnyMedia
 from facewarp_async.transfer.progress import CallbackError, ProgressCallback, tell
 from facewarp_async.transfer.reading import Readers
 from facewarp_async.transfer.turns import Turns
@@ -43,7 +43,7 @@ class FilePayload(aiohttp.Payload):
 
     def __init__(
         self,
-        file: MediaFile,
+        file: AnyMedia,
         readers: Readers,
         turns: Turns,
         *,

@@ -12,7 +12,8 @@ from typing import Protocol
 import aiofiles.threadpool
 
 from facewarp_async.errors import FileChangedError
-from facewarp_async.files import FileIdentity, MediaFile
+from facewarp_async.files import AnyMedia, FileIdentity, MediaFile, RemoteMedia
+from facewarp_async.remote.reading import Pieces
 from facewarp_async.transfer.buffers import Buffers, is_held
 from facewarp_async.transfer.threads import FileThreads, finish
 
@@ -63,8 +64,10 @@ class Readers:
         self._cached = Buffers(CACHED_BYTES)
         self._ahead = Buffers(CHUNK_BYTES)
 
-    def open(self, file: MediaFile) -> Reader:
+    def open(self, file: AnyMedia) -> Reader:
         """Make a reader for a file, which opens it when it first reads."""
+        if isinstance(file, RemoteMedia):
+            return RemoteReader(file)
         if _NOWAIT is None:
             return PlainReader(file, self._threads)
         return CacheReader(file, self._threads, cached=self._cached, ahead=self._ahead)
@@ -230,6 +233,28 @@ class PlainReader:
         """Close the file."""
         if self._opened is not None and not self._opened.closed:
             await self._threads.run(self._opened.close)
+
+
+class RemoteReader:
+    """Reads a file that lies elsewhere, piece by piece, ahead.
+
+    Args:
+        file: The file, as it was looked at.
+    """
+
+    def __init__(self, file: RemoteMedia) -> None:
+        self._pieces = Pieces(file.path, file.identity)
+
+    def read_now(self) -> None:
+        """Return nothing: the store has to be waited for."""
+
+    async def read(self) -> memoryview:
+        """Return the next bytes. Where the store cannot be reached, that may be repeated (`TransportError`)."""
+        return memoryview(await self._pieces.next())
+
+    async def close(self) -> None:
+        """Let go of the file, without waiting for the store."""
+        self._pieces.close()
 
 
 def _check_unchanged(file: MediaFile, status: os.stat_result) -> None:

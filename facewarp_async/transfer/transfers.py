@@ -9,7 +9,6 @@ import asyncio
 import logging
 import random
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, NoReturn
 
 import aiohttp
@@ -28,16 +27,18 @@ from facewarp_async.errors import (
     StorageError,
     UrlExpiredError,
 )
-from facewarp_async.files import MediaFile
+from facewarp_async.files import AnyMedia
 from facewarp_async.policy.retry import Repetitions, RetryPolicy
 from facewarp_async.redaction import clean_text
-from facewarp_async.transfer.partial import LEAST_BYTES, Partial, discard, writing
+from facewarp_async.transfer.partial import LEAST_BYTES, Partial
 from facewarp_async.transfer.payload import FilePayload
 from facewarp_async.transfer.progress import CallbackError, ProgressCallback
 from facewarp_async.transfer.publishing import Publisher
 from facewarp_async.transfer.reading import Readers
+from facewarp_async.transfer.targets import LocalTarget, RemoteTarget, Target, writing
 from facewarp_async.transfer.threads import FileThreads
 from facewarp_async.transfer.turns import Turns
+from facewarp_async.urls import Location, RemoteFile
 from facewarp_async.wire.presigned import check_storage_url, parse_storage_error
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -70,7 +71,7 @@ class Transfers:
         self._http_timeout = aiohttp.ClientTimeout(
             total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.stall_s
         )
-        self._targets: set[Path] = set()
+        self._targets: set[Location] = set()
         self._threads = FileThreads()
         self._readers = Readers(self._threads)
         self._turns = Turns()
@@ -82,7 +83,7 @@ class Transfers:
 
     async def upload(
         self,
-        file: MediaFile,
+        file: AnyMedia,
         grant_url: Callable[[], Awaitable[str]],
         *,
         on_progress: ProgressCallback | None = None,
@@ -104,14 +105,15 @@ class Transfers:
     async def download(
         self,
         source_url: Callable[[bool], Awaitable[str]],
-        target: Path,
+        target: Location,
         *,
         on_progress: ProgressCallback | None = None,
     ) -> int:
         """Fetch a presigned URL into a file and return its length in bytes.
 
-        The bytes go to a ``.part`` file beside the target, which is checked for length, synced and renamed. After a cut
-        the rest is asked for. A failure or a cancellation leaves neither file.
+        The bytes go to a ``.part`` file beside the target, which is checked for length, synced and renamed; to a target
+        elsewhere they are streamed, and it is shown when it is whole. After a cut the rest is asked for. A failure or a
+        cancellation leaves nothing to be seen.
 
         Args:
             source_url: Gives the URL; called with ``True`` where the storage says that the last one lapsed.
@@ -125,21 +127,26 @@ class Transfers:
         """
         if target in self._targets:
             raise OutputError(f"{target}: is being written by another download")
-        partial = Partial(target, self._threads, on_progress)
+        goal = self._target(target)
+        partial = Partial(goal, on_progress)
         self._targets.add(target)
         try:
             with writing(target):
-                await self._threads.run(lambda: target.parent.mkdir(parents=True, exist_ok=True))
+                await goal.prepare()
             await self._repeat(lambda url: self._get(url, partial), source_url, lambda: partial.length)
             with writing(target):
-                await self._publisher.publish(partial.path, target)
+                await goal.publish()
         except BaseException:
-            with anyio.CancelScope(shield=True):
-                await self._threads.run(lambda: discard(partial.path))
+            await goal.discard()
             raise
         finally:
             self._targets.discard(target)
         return partial.length
+
+    def _target(self, location: Location) -> Target:
+        if isinstance(location, RemoteFile):
+            return RemoteTarget(location)
+        return LocalTarget(location, self._threads, self._publisher)
 
     async def _repeat(
         self,
@@ -172,7 +179,7 @@ class Transfers:
         # A transfer may take as long as it needs: only the waiting between attempts is counted.
         return Repetitions(self._retry, creates_task=False, give_up_at=self._timeouts.repeat_s)
 
-    async def _put(self, url: str, file: MediaFile, on_progress: ProgressCallback | None) -> None:
+    async def _put(self, url: str, file: AnyMedia, on_progress: ProgressCallback | None) -> None:
         stall_s, loop = self._timeouts.stall_s, asyncio.get_running_loop()
 
         def expect_answer() -> None:

@@ -6,6 +6,8 @@ import asyncio
 import os
 from pathlib import Path
 
+import anyio
+
 from facewarp_async.transfer.threads import FileThreads, finish
 
 WRITE_BYTES = 1024 * 1024
@@ -54,17 +56,18 @@ class PartWriter:
         return True
 
     async def close(self, *, sync: bool) -> None:
-        """Write what is left and close.
+        """Write what is left and close. It is not cancelled half-way.
 
         Args:
             sync: Whether to see that all is on the disk.
         """
-        try:
-            await self._settle()
-            await self._threads.run(lambda: self._finish(sync=sync))
-        finally:
-            if self._descriptor >= 0:
-                await self._threads.run(self._close)
+        with anyio.CancelScope(shield=True):
+            try:
+                await self._settle()
+                await self._threads.run(lambda: self._finish(sync=sync))
+            finally:
+                if self._descriptor >= 0:
+                    await self._threads.run(self._close)
 
     async def _settle(self) -> None:
         writing, self._writing = self._writing, None
