@@ -113,11 +113,12 @@ _HOMES = {
     "errors": """
         AuthenticationError BadRequestError BatchStoppedError ClusterError ConfigurationError ConnectError
         ConnectionLostError CreditsExhaustedError DiskFullError EmptyFileError FacePolicyError FaceWarpError
-        FileChangedError FileTooLargeError HttpError IncompleteTransferError InDoubtError InputError JournalCorruptError JournalError
-        JournalInUseError MalformedAnswerError MediaPolicyError MissingExtraError MissingFileError
-        MultipleFacesError NoFaceError OutputError RateLimitedError Recovery RequestTimeoutError ResultGoneError
-        ServerError ServiceError SourceNotFoundError Stage StorageError TaskFailedError TaskTimeoutError
-        TransportError UnsupportedFormatError UploadRejectedError UrlExpiredError
+        FileChangedError FileTooLargeError HttpError IncompleteTransferError InDoubtError InputError
+        JournalCorruptError JournalError JournalInUseError MalformedAnswerError MediaPolicyError
+        MissingExtraError MissingFileError MultipleFacesError NoFaceError OutputError RateLimitedError Recovery
+        RequestTimeoutError ResultGoneError ServerError ServiceError SourceNotFoundError Stage StorageError
+        TaskFailedError TaskTimeoutError TransportError UnsupportedFormatError UploadRejectedError
+        UrlExpiredError
     """,
     "models": """
         Asset DetectFaces Face FaceDetection ImageResult ImageSwap Job MediaType MultiFaceSwap Picture Point Result
