@@ -40,6 +40,7 @@ class JobRun:
         sending: Whether a create may be on its way, which must not be cancelled: its answer is worth money.
         stopped: Why no further task may be created, once that is so.
         durations_s: Seconds spent in each stage so far, waiting for its turn included.
+        begun: The stages that have begun, and when, in seconds since 1970; whoever writes them down takes them out.
     """
 
     job: Job
@@ -49,12 +50,14 @@ class JobRun:
     sending: bool = False
     stopped: FaceWarpError | None = None
     durations_s: dict[Stage, float] = Factory(dict)
+    begun: list[tuple[Stage, float]] = Factory(list)
     _since: float = Factory(time.monotonic)
 
     def enter(self, stage: Stage) -> None:
         """Begin a stage."""
         self.end()
         self.stage = stage
+        self.begun.append((stage, time.time()))
         self.on_stage(stage)
 
     def end(self) -> None:

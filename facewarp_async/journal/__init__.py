@@ -2,5 +2,19 @@
 
 from facewarp_async.journal.journal import InDoubtChoice, Journal, JournalLog
 from facewarp_async.journal.record import JobRecord, JobState, job_key
+from facewarp_async.journal.runs import Ending, RunRecord
+from facewarp_async.journal.steps import Step, TimedStep, parse_steps
 
-__all__ = ["InDoubtChoice", "JobRecord", "JobState", "Journal", "JournalLog", "job_key"]
+__all__ = [
+    "Ending",
+    "InDoubtChoice",
+    "JobRecord",
+    "JobState",
+    "Journal",
+    "JournalLog",
+    "RunRecord",
+    "Step",
+    "TimedStep",
+    "job_key",
+    "parse_steps",
+]

@@ -29,7 +29,7 @@ Rows = list[tuple[Any, ...]]
 class _Statement:
     sql: str
     values: Sequence[Any]
-    answer: asyncio.Future[Rows]
+    answer: asyncio.Future[Rows] | None
 
 
 @define
@@ -99,6 +99,11 @@ class GroupCommits:
         answer: asyncio.Future[Rows] = self._loop.create_future()
         self._queue.put(_Statement(sql, values, answer))
         return await answer
+
+    def post(self, sql: str, values: Sequence[Any] = ()) -> None:
+        """Run a statement with the next commit, and do not wait for it. It is lost where that commit fails."""
+        if self._queue is not None:
+            self._queue.put(_Statement(sql, values, None))
 
     def _run(self, loop: asyncio.AbstractEventLoop, waiting: _Queue, opened: asyncio.Future[None]) -> None:
         try:
@@ -179,7 +184,7 @@ def _settle(opened: asyncio.Future[None], failure: JournalError | None) -> None:
 
 def _answer(batch: _Batch) -> None:
     for index, statement in enumerate(batch.statements):
-        if statement.answer.done():  # its caller was cancelled
+        if statement.answer is None or statement.answer.done():  # nobody waits, or its caller was cancelled
             continue
         if batch.error is not None:
             statement.answer.set_exception(type(batch.error)(batch.error.message))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +16,8 @@ from facewarp_async.errors import FaceWarpError, InDoubtError, JournalCorruptErr
 from facewarp_async.journal.commits import GroupCommits
 from facewarp_async.journal.opening import open_database
 from facewarp_async.journal.record import COLUMNS, JobRecord, JobState
+from facewarp_async.journal.runs import RUN_COLUMNS, RunRecord
+from facewarp_async.journal.steps import Step, add_step, add_steps
 from facewarp_async.models import Asset, MediaType, Result, TaskKind
 
 InDoubtChoice = Literal["hold", "recreate"]
@@ -25,6 +28,13 @@ ASSET_LIFE_S = 24 * 3600.0
 PUT_JOB = f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS.split(',')))})"  # noqa: S608
 _GET_JOB = f"SELECT {COLUMNS} FROM jobs WHERE key = ?"  # noqa: S608 - a constant of this package
 _ALL_JOBS = f"SELECT {COLUMNS} FROM jobs"  # noqa: S608 - the same
+_PUT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - the same
+_UPDATE_RUN = (
+    f"UPDATE runs SET ({RUN_COLUMNS}) = (?, ?, ?, ?, ?, ?) "  # noqa: S608 - the same
+    "WHERE number = (SELECT max(number) FROM runs)"
+)
+_ALL_RUNS = f"SELECT {RUN_COLUMNS} FROM runs ORDER BY number"  # noqa: S608 - the same
+_RUN_INTERVAL_S = 1.0
 
 
 class Journal:
@@ -41,6 +51,8 @@ class Journal:
         self._path = Path(path)
         self._realm = realm
         self._commits = GroupCommits(self._path, partial(open_database, self._path))
+        self._look_at_run: Callable[[], RunRecord] | None = None
+        self._run_due = math.inf
 
     async def __aenter__(self) -> Self:
         """Open the file.
@@ -74,7 +86,41 @@ class Journal:
         Raises:
             JournalError: It could not be committed.
         """
+        if time.monotonic() >= self._run_due:
+            self._post_run()
         await self._commits.execute(PUT_JOB, record.to_row())
+
+    def post(self, record: JobRecord) -> None:
+        """Write a record down with the next commit, without waiting for it."""
+        self._commits.post(PUT_JOB, record.to_row())
+
+    def begin_run(self, look: Callable[[], RunRecord]) -> None:
+        """Note with the next commits that a run has begun, and from time to time how far it is.
+
+        Args:
+            look: Says it. Asked again about once a second while jobs are written down, and by `end_run`.
+        """
+        self._look_at_run = look
+        self._commits.post(_PUT_RUN, look().to_row())
+        self._run_due = time.monotonic() + _RUN_INTERVAL_S
+
+    def end_run(self) -> None:
+        """Note how the run has ended; durable when the journal is closed."""
+        self._post_run()
+        self._look_at_run, self._run_due = None, math.inf
+
+    def _post_run(self) -> None:
+        if self._look_at_run is not None:
+            self._commits.post(_UPDATE_RUN, self._look_at_run().to_row())
+            self._run_due = time.monotonic() + _RUN_INTERVAL_S
+
+    async def runs(self) -> list[RunRecord]:
+        """Return all runs that were noted, the first one first."""
+        rows = await self._commits.execute(_ALL_RUNS)
+        try:
+            return [RunRecord.from_row(row) for row in rows]
+        except Exception as error:  # as for jobs
+            raise JournalCorruptError(f"{self._path}: what it holds of a run cannot be read: {error}") from error
 
     async def records(self) -> list[JobRecord]:
         """Return all records."""
@@ -119,13 +165,35 @@ class JournalLog:
         journal: The journal.
         record: The job's record; changed as the job goes on.
         in_doubt: What to do about a create of an earlier run whose answer was lost.
+        begun: The stages that have begun and when; what is written down is taken out.
     """
 
-    def __init__(self, journal: Journal, record: JobRecord, *, in_doubt: InDoubtChoice) -> None:
+    def __init__(
+        self,
+        journal: Journal,
+        record: JobRecord,
+        *,
+        in_doubt: InDoubtChoice,
+        begun: list[tuple[Stage, float]] | None = None,
+    ) -> None:
         self._journal = journal
         self.record = record
         self._in_doubt = in_doubt
         self._doubted = record.pending
+        self._begun = [] if begun is None else begun
+
+    async def _write(self) -> None:
+        self._take_steps()
+        await self._journal.write(self.record)
+
+    def _take_steps(self) -> None:
+        if self._begun:
+            self.record.steps = add_steps(self.record.steps, self._begun)
+            self._begun.clear()
+
+    def _step(self, step: Step) -> None:
+        self._take_steps()
+        self.record.steps = add_step(self.record.steps, step, time.time())
 
     def restart(self) -> None:
         """Forget what became of the job: its tasks will be created anew."""
@@ -149,34 +217,54 @@ class JournalLog:
         """Write down that the files are with the service."""
         if self.record.state is JobState.NEW:
             self.record.state = JobState.UPLOADED
-            await self._journal.write(self.record)
+            await self._write()
 
     async def intent(self, kind: TaskKind) -> None:
         """Write down that a create is about to leave."""
         self.record.state, self.record.pending = JobState.INTENT, kind
-        await self._journal.write(self.record)
+        await self._write()
 
     async def refused(self) -> None:
         """Take the intent back. A doubt from an earlier run stays: this refusal says nothing of that create."""
         if self.record.pending is not None and self._doubted is None:
             self.record.pending = None
             self.record.state = JobState.CREATED if self.record.tasks else JobState.UPLOADED
-            await self._journal.write(self.record)
+            await self._write()
 
     async def created(self, kind: TaskKind, task_id: int) -> None:
         """Write down that a task was created."""
         self.record.pending = self._doubted = None
         self.record.tasks[kind] = task_id
         self.record.state = JobState.CREATED
-        await self._journal.write(self.record)
+        self.record.created += 1
+        self._step(Step.CREATED)
+        await self._write()
 
     async def done(self, result: Result, *, path: str | None, size: int | None, digest: bytes | None) -> None:
         """Write down that the job is done, and what its file is known by."""
         self.record.state, self.record.result = JobState.DONE, result
-        self.record.path, self.record.size, self.record.digest = path, size, digest
-        await self._journal.write(self.record)
+        self.record.path, self.record.size, self.record.digest, self.record.error = path, size, digest, None
+        self._step(Step.END)
+        await self._write()
 
     async def failed(self, error: FaceWarpError) -> None:
         """Write down that the job has failed for good."""
-        self.record.state, self.record.error = JobState.FAILED, error
+        self.record.state = JobState.FAILED
+        await self.met(error)
+
+    async def met(self, error: FaceWarpError) -> None:
+        """Write down what ended this run's work on the job, to be gone on with in the next."""
+        self.record.error = error
+        self._step(Step.END)
+        await self._write()
+
+    def rename(self, *, name: str, source: str | None, media: str) -> bool:
+        """Say what the job's files are called now; return whether that is not what is written down."""
+        record = self.record
+        is_renamed = (record.name, record.source) != (name, source)
+        record.name, record.source, record.media = name, source, media
+        return is_renamed
+
+    async def rewrite(self) -> None:
+        """Write the record down though the job has come no further."""
         await self._journal.write(self.record)

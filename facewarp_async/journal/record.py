@@ -16,7 +16,10 @@ from facewarp_async.errors import FaceWarpError
 from facewarp_async.journal.codec import decode_error, decode_result, encode_error, encode_result
 from facewarp_async.models import Result, TaskKind
 
-COLUMNS = "key, state, kind, media, pending, tasks, path, size, digest, result, error, updated_at"
+COLUMNS = (
+    "key, state, kind, media, pending, tasks, path, size, digest, result, error, updated_at, "
+    "name, source, steps, created"
+)
 
 
 class JobState(StrEnum):
@@ -59,7 +62,12 @@ class JobRecord:
         path: The result's file below the output folder.
         size: Its length in bytes; with `digest`, its SHA-256, it tells whether it is whole.
         result: What was made, without URLs.
-        error: Why it failed for good.
+        error: Why it failed last: for good in state ``failed``, else to be tried again.
+        name: Where its result goes below the output folder, without extension; empty where that was not noted.
+        source: Its media's absolute path; ``None`` for an asset, or where that was not noted.
+        steps: When it came to what, from `facewarp_async.journal.steps`.
+        created: How many tasks were created for it, in all runs.
+        updated_at: When the row was written, in seconds since 1970.
     """
 
     key: bytes
@@ -73,6 +81,11 @@ class JobRecord:
     digest: bytes | None = None
     result: Result | None = None
     error: FaceWarpError | None = None
+    name: str = ""
+    source: str | None = None
+    steps: str = ""
+    created: int = 0
+    updated_at: float = field(default=0.0, eq=False)
 
     def restart(self) -> None:
         """Forget what became of it: its tasks will be created anew."""
@@ -93,12 +106,17 @@ class JobRecord:
             None if self.result is None else encode_result(self.result),
             None if self.error is None else encode_error(self.error),
             now(),
+            _encode_name(self.name),
+            None if self.source is None else _encode_name(self.source),
+            self.steps,
+            self.created,
         )
 
     @classmethod
     def from_row(cls, row: Sequence[Any]) -> JobRecord:
         """Read the values of `COLUMNS`."""
-        key, state, kind, media, pending, tasks, path, size, digest, result, error, _updated_at = row
+        key, state, kind, media, pending, tasks, path, size, digest, result, error, updated_at, *told = row
+        name, source, steps, created = told
         return cls(
             key=key,
             kind=TaskKind(kind),
@@ -111,7 +129,19 @@ class JobRecord:
             digest=digest,
             result=None if result is None else decode_result(result),
             error=None if error is None else decode_error(error),
+            name="" if name is None else os.fsdecode(name),
+            source=None if source is None else os.fsdecode(source),
+            steps=steps,
+            created=created,
+            updated_at=updated_at,
         )
+
+
+def _encode_name(name: str) -> bytes:
+    try:
+        return os.fsencode(name)
+    except UnicodeEncodeError:  # it was never a name on a disk
+        return name.encode(errors="backslashreplace")
 
 
 def _dump_tasks(tasks: dict[TaskKind, int]) -> str:

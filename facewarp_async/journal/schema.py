@@ -36,5 +36,24 @@ MIGRATIONS: Migrations = (
         ) WITHOUT ROWID
         """,
     ),
+    (
+        "ALTER TABLE jobs ADD COLUMN name BLOB",
+        "ALTER TABLE jobs ADD COLUMN source BLOB",
+        "ALTER TABLE jobs ADD COLUMN steps TEXT NOT NULL DEFAULT ''",
+        "ALTER TABLE jobs ADD COLUMN created INTEGER NOT NULL DEFAULT 0",
+        # One task for each colon: {"face detection": 7, "multiple image swap": 8}
+        "UPDATE jobs SET created = length(tasks) - length(replace(tasks, ':', ''))",
+        """
+        CREATE TABLE runs (
+            number INTEGER PRIMARY KEY,
+            provider TEXT NOT NULL,
+            began_at REAL NOT NULL,
+            seen_at REAL NOT NULL,
+            calls TEXT NOT NULL,
+            ending TEXT,
+            reason TEXT NOT NULL
+        )
+        """,
+    ),
 )
 """For each version the statements that lead to it from the one before; the first leads from an empty file."""

@@ -2,26 +2,39 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 
 from facewarp_async.checking import CheckedJob, File, name_of
 from facewarp_async.errors import (
     BadRequestError,
     FaceWarpError,
     FileTooLargeError,
+    Recovery,
     Stage,
     TaskFailedError,
     UnsupportedFormatError,
     UploadRejectedError,
 )
 from facewarp_async.files import is_same_file
-from facewarp_async.journal import InDoubtChoice, JobState, Journal, JournalLog, job_key
-from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiFaceSwap
+from facewarp_async.journal import InDoubtChoice, JobRecord, JobState, Journal, JournalLog, RunRecord, job_key
+from facewarp_async.models import (
+    Asset,
+    DetectFaces,
+    FaceDetection,
+    ImageSwap,
+    Job,
+    MultiFaceSwap,
+    TaskKind,
+    VideoSwap,
+)
 from facewarp_async.pipeline.names import target_path
 from facewarp_async.pipeline.outcomes import Completed, Failed, Outcome
 from facewarp_async.pipeline.results import measure, path_below, path_in, restore
@@ -31,6 +44,14 @@ from facewarp_async.urls import Location
 
 _FOR_GOOD = (TaskFailedError, BadRequestError, UnsupportedFormatError, FileTooLargeError, UploadRejectedError)
 """Errors that a repetition would meet again; all others leave the job to be gone on with in the next run."""
+
+_KINDS = {
+    ImageSwap: TaskKind.IMAGE_SWAP,
+    VideoSwap: TaskKind.VIDEO_SWAP,
+    MultiFaceSwap: TaskKind.MULTI_IMAGE_SWAP,
+    DetectFaces: TaskKind.FACE_DETECTION,
+}
+"""What a job would make whose media could not be looked at."""
 
 
 class Memory:
@@ -62,9 +83,28 @@ class Memory:
         self._in_doubt: InDoubtChoice = in_doubt
         self._retry_failed = retry_failed
         self._active: dict[bytes, anyio.Event] = {}
+        self._folder = ""
+
+    async def open(self, look: Callable[[], RunRecord]) -> None:
+        """Open the journal for a run; `look` says how far that is, whenever it is asked.
+
+        Raises:
+            JournalInUseError: Another process or pipeline works with it.
+            JournalCorruptError: It is no journal, damaged, or of a later version.
+        """
+        self._folder = await anyio.to_thread.run_sync(_current_folder)
+        await self._journal.__aenter__()
+        self._journal.begin_run(look)
+
+    async def close(self) -> None:
+        """Note how the run has ended, and close the journal."""
+        self._journal.end_run()
+        await self._journal.__aexit__(None, None, None)
 
     @asynccontextmanager
-    async def recall(self, job: Job, checked: CheckedJob, seen: Counter[bytes]) -> AsyncIterator[JournalLog]:
+    async def recall(
+        self, job: Job, checked: CheckedJob, seen: Counter[bytes], *, run: JobRun | None = None
+    ) -> AsyncIterator[JournalLog]:
         """Give the job's log, empty where the journal does not know the job.
 
         A job that another batch of the pipeline runs at that moment is waited for: it has one log.
@@ -73,6 +113,7 @@ class Memory:
             job: The job.
             checked: Its files.
             seen: Counts the jobs of its batch that are the same; each has a log of its own.
+            run: Tells when its stages begin; ``None``: nothing is begun.
         """
         files, options = _identity(job, checked)
         contents = [await self._content(file) for file in files]
@@ -85,7 +126,7 @@ class Memory:
         ended = self._active[key] = anyio.Event()
         try:
             record = await self._journal.recall(key, checked.kind, name_of(checked.media))
-            yield JournalLog(self._journal, record, in_doubt=self._in_doubt)
+            yield JournalLog(self._journal, record, in_doubt=self._in_doubt, begun=None if run is None else run.begun)
         finally:
             del self._active[key]
             ended.set()
@@ -95,6 +136,13 @@ class Memory:
 
     async def outcome(self, run: JobRun, log: JournalLog, name: str) -> Outcome | None:
         """Return what became of the job in an earlier run; ``None`` where there is something left to do."""
+        is_renamed = log.rename(name=name, source=self._source(run.job), media=_media_name(run.job))
+        outcome = await self._earlier(run, log, name)
+        if outcome is not None and is_renamed:  # else it is written down with the job's next step
+            await log.rewrite()
+        return outcome
+
+    async def _earlier(self, run: JobRun, log: JournalLog, name: str) -> Outcome | None:
         record = log.record
         if record.state is JobState.FAILED:
             if self._retry_failed or record.error is None:
@@ -133,14 +181,47 @@ class Memory:
         size, digest = await measure(path)
         await log.done(completed.result, path=self._below(path), size=size, digest=digest)
 
-    async def failed(self, log: JournalLog, error: FaceWarpError) -> None:
-        """Write down that a job has failed, where that is for good."""
-        if isinstance(error, _FOR_GOOD):
+    async def failed(self, log: JournalLog, error: FaceWarpError, *, for_good: bool = True) -> None:
+        """Write down that a job has failed: for good, unless another run may have more luck, or it has its result."""
+        if error.recovery is Recovery.STOP_BATCH:  # it is not the job that has failed
+            return
+        if for_good and isinstance(error, _FOR_GOOD):
             await log.failed(error)
+        else:
+            await log.met(error)
+
+    async def unusable(self, run: JobRun, name: str, error: FaceWarpError) -> None:
+        """Write down that a job's files cannot be used."""
+        log = JournalLog(self._journal, self._by_name(run.job, name), in_doubt=self._in_doubt, begun=run.begun)
+        await log.failed(error)
+
+    def skipped(self, job: Job, name: str) -> None:
+        """Write down that a job was not begun, without waiting for it."""
+        self._journal.post(self._by_name(job, name))
+
+    def _by_name(self, job: Job, name: str) -> JobRecord:
+        """Return a record of a job whose contents are not known. It is never recalled, and only told of."""
+        key = hashlib.sha256(b"name:" + name.encode(errors="backslashreplace")).digest()
+        media, source = _media_name(job), self._source(job)
+        return JobRecord(key=key, kind=_KINDS[type(job)], media=media, name=name, source=source)
+
+    def _source(self, job: Job) -> str | None:
+        return str(Path(self._folder) / job.media) if isinstance(job.media, Path) else None
 
     def _below(self, path: Location) -> str:
         assert self._output_dir is not None
         return path_below(self._output_dir, path)
+
+
+def _current_folder() -> str:
+    try:
+        return str(Path.cwd())
+    except OSError:  # it was removed; relative paths lead nowhere then
+        return ""
+
+
+def _media_name(job: Job) -> str:
+    return job.media.key if isinstance(job.media, Asset) else str(job.media)
 
 
 def _identity(job: Job, checked: CheckedJob) -> tuple[Sequence[File], list[Any]]:

@@ -15,7 +15,7 @@ import anyio
 from anyio.abc import TaskGroup
 from attrs import define
 
-from facewarp_async.checking import check_job
+from facewarp_async.checking import CheckedJob, check_job
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Limits
 from facewarp_async.errors import (
@@ -35,6 +35,7 @@ from facewarp_async.pipeline.events import Event, JobEnded, StageBegun
 from facewarp_async.pipeline.memory import Memory
 from facewarp_async.pipeline.names import NameBook, target_path
 from facewarp_async.pipeline.outcomes import BatchReport, Completed, Failed, Outcome, Skipped
+from facewarp_async.pipeline.run_notes import RunNotes
 from facewarp_async.pipeline.stream import Jobs, OutcomeStream
 from facewarp_async.swaps import JobRun, NoLog, Resources, run_tasks
 from facewarp_async.uploads import SharedUploads
@@ -103,15 +104,15 @@ class SwapPipeline:
             )
         self._downloads = anyio.Semaphore(self._limits.downloads)
         self._names = NameBook()
+        self._notes = RunNotes(client)
         self._active: set[_Active] = set()
-        self._stopped_by: FaceWarpError | None = None
         self._tasks: TaskGroup | None = None
         self._left = False
 
     @property
     def stopped_by(self) -> FaceWarpError | None:
         """The error that stopped the batch: no credits, a token refused for good, or a full disk."""
-        return self._stopped_by
+        return self._notes.stopped_by
 
     async def __aenter__(self) -> Self:
         """Open the journal.
@@ -123,8 +124,9 @@ class SwapPipeline:
         """
         if self._tasks is not None:
             raise ConfigurationError("a pipeline is entered once: make a new one")
-        if self._journal is not None:
-            await self._journal.__aenter__()
+        self._notes.begin()
+        if self._memory is not None:
+            await self._memory.open(self._notes.look)
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         return self
@@ -139,8 +141,9 @@ class SwapPipeline:
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
-            if self._journal is not None:
-                await self._journal.__aexit__(kind, error, traceback)
+            self._notes.has_ended = True
+            if self._memory is not None:
+                await self._memory.close()
 
     def stream(self, jobs: Jobs, *, ordered: bool = True) -> OutcomeStream:
         """Run jobs and give out what became of them.
@@ -164,6 +167,7 @@ class SwapPipeline:
             read_ahead=limits.read_ahead,
             ordered=ordered,
         )
+        self._notes.streams.append(stream)
         self._tasks.start_soon(stream.run)
         return stream
 
@@ -178,19 +182,21 @@ class SwapPipeline:
             outcomes = [outcome async for outcome in stream]
         finally:
             await stream.aclose()
-        return BatchReport(outcomes=outcomes, elapsed_s=time.monotonic() - begun, stopped_by=self._stopped_by)
+        return BatchReport(outcomes=outcomes, elapsed_s=time.monotonic() - begun, stopped_by=self._notes.stopped_by)
 
     async def _outcome(self, seen: Counter[bytes], index: int, job: Job) -> Outcome:
         name = self._names.claim(job)
         run = JobRun(job)
         run.on_stage = lambda stage: self._tell(StageBegun(index=index, job=job, stage=stage, task_id=run.task_id))
         outcome = await self._run(run, name, seen)
+        if self._memory is not None and isinstance(outcome, Skipped):
+            self._memory.skipped(job, name)
         self._tell(JobEnded(index=index, outcome=outcome))
         return outcome
 
     async def _run(self, run: JobRun, name: str, seen: Counter[bytes]) -> Outcome:
-        if self._stopped_by is not None:
-            return _stopped(run, self._stopped_by)
+        if self._notes.stopped_by is not None:
+            return _stopped(run, self._notes.stopped_by)
         outcome: Outcome | None = None
         active = _Active(run, anyio.CancelScope())
         self._active.add(active)
@@ -202,14 +208,14 @@ class SwapPipeline:
         finally:
             self._active.discard(active)
             run.end()
-        return outcome or _stopped(run, self._stopped_by)
+        return outcome or _stopped(run, self._notes.stopped_by)
 
     async def _complete(self, run: JobRun, name: str, seen: Counter[bytes]) -> Outcome:
         run.enter(Stage.CHECK)
-        checked = await check_job(run.job)
+        checked = await self._check(run, name)
         if self._memory is None:
             return await self._finish(run, name, await run_tasks(self._resources, run, checked, NoLog()))
-        async with self._memory.recall(run.job, checked, seen) as log:
+        async with self._memory.recall(run.job, checked, seen, run=run) as log:
             outcome = await self._memory.outcome(run, log, name)
             if outcome is not None:
                 return outcome
@@ -219,9 +225,23 @@ class SwapPipeline:
                 run.explain(error)
                 await self._memory.failed(log, error)
                 raise
-            completed = await self._finish(run, name, result)
-            await self._memory.done(log, completed)
+            try:
+                completed = await self._finish(run, name, result)
+                await self._memory.done(log, completed)
+            except FaceWarpError as error:
+                run.explain(error)
+                await self._memory.failed(log, error, for_good=False)
+                raise
             return completed
+
+    async def _check(self, run: JobRun, name: str) -> CheckedJob:
+        try:
+            return await check_job(run.job)
+        except FaceWarpError as error:
+            run.explain(error)
+            if self._memory is not None:
+                await self._memory.unusable(run, name, error)
+            raise
 
     async def _finish(self, run: JobRun, name: str, result: Result) -> Completed:
         path = await self._fetch(run, name, result)
@@ -241,7 +261,7 @@ class SwapPipeline:
     def _failed(self, run: JobRun, error: FaceWarpError) -> Outcome:
         run.explain(error)
         if isinstance(error, BatchStoppedError):
-            return _stopped(run, self._stopped_by)
+            return _stopped(run, self._notes.stopped_by)
         if error.recovery is Recovery.STOP_BATCH:
             self._stop(error)
         return Failed(
@@ -254,9 +274,9 @@ class SwapPipeline:
         Without credits, tasks that were paid for are still waited for and fetched; without a token, results are still
         fetched. A create that may be on its way is never cancelled, because its answer is worth money.
         """
-        if self._stopped_by is not None:
+        if self._notes.stopped_by is not None:
             return
-        self._stopped_by = error
+        self._notes.stopped_by = error
         for active in self._active:
             active.run.stopped = error
             if not active.run.sending and not _may_succeed(active.run, error):

@@ -51,6 +51,8 @@ class OutcomeStream(AsyncIterator[Outcome]):
         self._ended = False
         self._crash: BaseException | None = None
         self._scope = anyio.CancelScope()
+        self.is_complete = False
+        """Whether all jobs that there are have their outcomes."""
 
     async def run(self) -> None:
         """Run the jobs. An unforeseen exception ends them all and is raised to the taker of outcomes."""
@@ -58,6 +60,7 @@ class OutcomeStream(AsyncIterator[Outcome]):
             with self._scope:
                 async with anyio.create_task_group() as workers:
                     self._start_worker(workers)
+                self.is_complete = self._source.error is None
         except BaseExceptionGroup as group:
             crashes, rest = group.split(Exception)
             if crashes is not None:
