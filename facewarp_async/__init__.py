@@ -104,6 +104,7 @@ if TYPE_CHECKING:
     from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
     from facewarp_async.policy.retry import RetryPolicy
     from facewarp_async.sources import FolderJobs, ManifestJobs, jobs_from_folder, jobs_from_manifest
+from facewarp_async.urls import RemoteFile
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application wants to hear
 
@@ -196,6 +197,7 @@ __all__ = [
     "Provider",
     "RateLimitedError",
     "Recovery",
+    "RemoteFile",
     "RequestTimeoutError",
     "Result",
     "ResultGoneError",

@@ -101,6 +101,13 @@ class RemoteFile:
         step = quote(below) if self.is_encoded else below
         return RemoteFile(f"{root}{folder}/{step}{query}" if folder or "/" not in root[-1:] else f"{root}{step}{query}")
 
+    def led_to(self, relative: str) -> RemoteFile:
+        """Return the file that a relative path leads to from here, which may go up."""
+        file = self
+        for step in PurePosixPath(relative).parts:
+            file = file.parent if step == ".." else file.joined(step)
+        return file
+
     def below(self, folder: RemoteFile) -> str | None:
         """Return the path that leads here from a folder, decoded; ``None`` where it does not lie there."""
         (root, path, _), (other_root, other_path, _) = self._parts, folder._parts

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from concurrent.futures import Future
 from functools import partial
+from typing import BinaryIO
 
 from facewarp_async.errors import FileChangedError
 from facewarp_async.remote import threads
@@ -74,6 +75,25 @@ class Pieces:
         source, self._source = self._source, None
         if source is not None:
             source.close()
+
+
+def copy_to(file: RemoteFile, target: BinaryIO) -> None:
+    """Write all of a file to another. It blocks.
+
+    Raises:
+        FileChangedError, MissingFileError, TransportError: As `Pieces.next`.
+    """
+    size, source, done = identify(file).size, open_source(file), 0
+    try:
+        while done < size:
+            with reading(file):
+                piece = source.read(done, min(PIECE_BYTES, size - done))
+            if not piece:
+                raise FileChangedError(f"{file}: shrank while it was being read")
+            target.write(piece)
+            done += len(piece)
+    finally:
+        source.close()
 
 
 async def digest(file: RemoteFile, identity: RemoteIdentity) -> bytes:

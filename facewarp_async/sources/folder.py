@@ -5,16 +5,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Iterator
 from fnmatch import fnmatchcase
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from attrs import frozen
 
 from facewarp_async.errors import InputError, MissingFileError
 from facewarp_async.files import inspect_now
-from facewarp_async.models import Asset, ImageSwap, MediaType, VideoSwap
-from facewarp_async.sources.lazy import LazyJobs
-
-_EXTENSIONS = {media_type.extension for media_type in MediaType} | {".jpeg"}
+from facewarp_async.models import Asset, ImageSwap, Source, VideoSwap
+from facewarp_async.sources.elsewhere import RemoteWalk
+from facewarp_async.sources.lazy import EXTENSIONS, LazyJobs, is_video_name
+from facewarp_async.urls import Location, RemoteFile, as_location
 
 FolderJob = ImageSwap | VideoSwap
 _FileId = tuple[int, int]
@@ -36,14 +36,14 @@ class FolderJobs(LazyJobs[FolderJob]):
 
     def __init__(
         self,
-        folder: Path,
-        face: Path | Asset,
+        folder: Location,
+        face: Location | Asset,
         *,
         hd: bool,
         recursive: bool,
         include: tuple[str, ...],
         exclude: tuple[str, ...],
-        output_dir: Path | None,
+        output_dir: Location | None,
     ) -> None:
         self._folder = folder
         self._face = face
@@ -54,10 +54,25 @@ class FolderJobs(LazyJobs[FolderJob]):
         self._output_dir = output_dir
 
     def __iter__(self) -> Iterator[FolderJob]:
-        output_dir = None if self._output_dir is None else self._output_dir.resolve()
-        face = None if isinstance(self._face, Asset) else _file_id(self._face)
-        for entry in self._walk(self._folder, output_dir):
-            if (job := self._job(entry, face)) is not None:
+        return self._jobs_elsewhere(self._folder) if isinstance(self._folder, RemoteFile) else self._jobs(self._folder)
+
+    def _jobs_elsewhere(self, folder: RemoteFile) -> Iterator[FolderJob]:
+        walk = RemoteWalk(
+            folder=folder,
+            recursive=self._recursive,
+            is_excluded=lambda path: _is_among(path, self._exclude),
+            is_included=lambda path: not self._include or _is_among(path, self._include),
+            left_out=[file for file in (self._face, self._output_dir) if isinstance(file, RemoteFile)],
+        )
+        for found in walk:
+            if found.is_folder or found.below.suffix.lower() in EXTENSIONS:
+                yield self._swap(found.file, found.below, is_video=is_video_name(found.below.name))
+
+    def _jobs(self, folder: Path) -> Iterator[FolderJob]:
+        output_dir = self._output_dir.resolve() if isinstance(self._output_dir, Path) else None
+        face = _file_id(self._face) if isinstance(self._face, Path) else None
+        for entry in self._walk(folder, output_dir):
+            if (job := self._job(entry, entry.path.relative_to(folder), face)) is not None:
                 yield job
 
     def _walk(self, folder: Path, output_dir: Path | None) -> Iterator[_Entry]:
@@ -80,9 +95,10 @@ class FolderJobs(LazyJobs[FolderJob]):
                 yield _Entry(path)  # a link that leads nowhere too: where it is called like media, its job says so
 
     def _is_among(self, path: Path, patterns: tuple[str, ...]) -> bool:
-        return bool(patterns) and any(_matches(path.relative_to(self._folder), pattern) for pattern in patterns)
+        assert isinstance(self._folder, Path)
+        return bool(patterns) and _is_among(path.relative_to(self._folder), patterns)
 
-    def _job(self, entry: _Entry, face: _FileId | None) -> FolderJob | None:
+    def _job(self, entry: _Entry, below: Path, face: _FileId | None) -> FolderJob | None:
         path, is_video = entry.path, False
         if not entry.is_folder:
             try:
@@ -92,14 +108,20 @@ class FolderJobs(LazyJobs[FolderJob]):
                 is_video = file.media_type.is_video
             except InputError:
                 # Called like media but none: a job that fails with the reason. Anything else is not meant.
-                if path.suffix.lower() not in _EXTENSIONS:
+                if path.suffix.lower() not in EXTENSIONS:
                     return None
-        name = path.relative_to(self._folder).with_suffix("").as_posix()
+        return self._swap(path, below, is_video=is_video)
+
+    def _swap(self, media: Location, below: PurePath, *, is_video: bool) -> FolderJob:
         swap = VideoSwap if is_video else ImageSwap
-        return swap(path, self._face, self._hd, name=name)
+        return swap(media, self._face, self._hd, name=below.with_suffix("").as_posix())
 
 
-def _matches(path: Path, pattern: str) -> bool:
+def _is_among(path: PurePath, patterns: tuple[str, ...]) -> bool:
+    return any(_matches(path, pattern) for pattern in patterns)
+
+
+def _matches(path: PurePath, pattern: str) -> bool:
     text = path.as_posix() if "/" in pattern else path.name
     return fnmatchcase(text, pattern) or (pattern.startswith("**/") and fnmatchcase(text, pattern[3:]))
 
@@ -124,14 +146,14 @@ def _leads_to_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def jobs_from_folder(
-    folder: str | Path,
+    folder: str | Location,
     *,
-    face: str | Path | Asset,
+    face: Source,
     hd: bool = False,
     recursive: bool = True,
     include: str | Iterable[str] = (),
     exclude: str | Iterable[str] = (),
-    output_dir: str | Path | None = None,
+    output_dir: str | Location | None = None,
 ) -> FolderJobs:
     """Return a job for each picture and video in a folder.
 
@@ -142,8 +164,11 @@ def jobs_from_folder(
     Patterns are those of a shell: ``*``, ``?`` and ``[…]``. One with a ``/`` is compared with the path below the
     folder, where ``*`` stands for folders too; one without, with the name alone.
 
+    In a folder elsewhere, such as ``s3://bucket/folder``, nothing is asked of each file but its name: files are taken
+    for pictures or videos by their extensions, and for the rest, their jobs say what is wrong with them.
+
     Args:
-        folder: Where the media are.
+        folder: Where the media are: a path, or a URL.
         face: The picture of the face to put into all of them. It may lie among them.
         hd: Whether to ask for high quality.
         recursive: Whether to go into the folders below; links to folders are not followed.
@@ -153,13 +178,14 @@ def jobs_from_folder(
 
     Raises:
         MissingFileError: While it is read: the folder cannot be listed.
+        TransportError: While it is read: its store cannot be reached.
     """
     return FolderJobs(
-        Path(folder),
-        face if isinstance(face, Asset) else Path(face),
+        as_location(folder),
+        face if isinstance(face, Asset) else as_location(face),
         hd=hd,
         recursive=recursive,
         include=_as_patterns(include),
         exclude=_as_patterns(exclude),
-        output_dir=None if output_dir is None else Path(output_dir),
+        output_dir=None if output_dir is None else as_location(output_dir),
     )

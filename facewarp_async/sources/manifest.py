@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from attrs import frozen
 
-from facewarp_async.models import Asset, ImageSwap, MultiFaceSwap, VideoSwap
+from facewarp_async.models import Asset, ImageSwap, MultiFaceSwap, Source, VideoSwap
 from facewarp_async.sources.lazy import LazyJobs, is_video_file
 from facewarp_async.sources.rows import Row, read_rows
+from facewarp_async.urls import Location, RemoteFile, as_location, is_url
 
 ManifestJob = ImageSwap | VideoSwap | MultiFaceSwap
 
@@ -25,7 +26,7 @@ class ManifestJobs(LazyJobs[ManifestJob]):
     With ``async for`` the manifest is read in a thread; with ``for`` it is read in place.
     """
 
-    def __init__(self, path: Path, face: Path | Asset | None, *, hd: bool) -> None:
+    def __init__(self, path: Location, face: Location | Asset | None, *, hd: bool) -> None:
         self._path = path
         self._face = face
         self._hd = hd
@@ -47,8 +48,8 @@ class _Reader:
     """
 
     row: Row
-    folder: Path
-    face: Path | Asset | None
+    folder: Location
+    face: Location | Asset | None
     hd: bool
 
     def job(self) -> ManifestJob:
@@ -70,11 +71,15 @@ class _Reader:
         one = self._path("face", face) if face or self.face is None else self.face
         return swap(media, one, self._hd(), name=self._name(media))
 
-    def _path(self, column: str, value: Any) -> Path:
+    def _path(self, column: str, value: Any) -> Location:
         if not value:
-            raise self.row.error(column, "is missing: expected a path")
+            raise self.row.error(column, "is missing: expected a path or a URL")
         if not isinstance(value, str):
-            raise self.row.error(column, f"is {value!r}: expected a path")
+            raise self.row.error(column, f"is {value!r}: expected a path or a URL")
+        if is_url(value):
+            return as_location(value)
+        if isinstance(self.folder, RemoteFile):
+            return Path(value) if value.startswith("/") else self.folder.led_to(value)
         return self.folder / value
 
     def _kind(self) -> str | None:
@@ -92,16 +97,25 @@ class _Reader:
             raise self.row.error("hd", f"is {value!r}: expected true or false")
         return word in _TRUE
 
-    def _name(self, media: Path) -> str:
+    def _name(self, media: Location) -> str:
         name = self.row.values.get("name")
         if name is not None and not isinstance(name, str):
             raise self.row.error("name", f"is {name!r}: expected a text")
         if name:
             return name
-        below = media.relative_to(self.folder) if media.is_relative_to(self.folder) else Path(media.name)
+        below = PurePosixPath(self._below(media))
         return below.with_suffix("").as_posix() if below.name else ""
 
-    def _faces(self) -> dict[int, Path] | None:
+    def _below(self, media: Location) -> str:
+        """Return the way to the media from the manifest's folder; its name alone where it does not lie there."""
+        if isinstance(media, RemoteFile):
+            below = media.below(self.folder) if isinstance(self.folder, RemoteFile) else None
+            return below or media.name
+        if isinstance(self.folder, Path) and media.is_relative_to(self.folder):
+            return media.relative_to(self.folder).as_posix()
+        return media.name
+
+    def _faces(self) -> dict[int, Location] | None:
         value = self.row.values.get("faces")
         if not value:
             return None
@@ -123,13 +137,13 @@ class _Reader:
         return int(text)
 
 
-def jobs_from_manifest(path: str | Path, *, face: str | Path | Asset | None = None, hd: bool = False) -> ManifestJobs:
+def jobs_from_manifest(path: str | Location, *, face: Source | None = None, hd: bool = False) -> ManifestJobs:
     """Return a job for each row of a manifest.
 
     A manifest is CSV in UTF-8 with a header, separated by commas, semicolons or tabs, or JSON lines with an object in
     each. Its columns, of which only ``media`` must be there:
 
-    - ``media``: the picture or video to change. Paths are relative to the manifest's folder.
+    - ``media``: the picture or video to change: a URL, or a path, which is relative to the manifest's folder.
     - ``face``: the picture of the face to put in; or
     - ``faces``: several of them, each with the index of the face it is for: ``0=a.jpg;2=b.jpg``, in JSON an object.
     - ``kind``: ``image``, ``video`` or ``multi``; without it the file and the faces tell.
@@ -137,7 +151,7 @@ def jobs_from_manifest(path: str | Path, *, face: str | Path | Asset | None = No
     - ``name``: where the result goes below the output folder, without extension; the media's path without it.
 
     Args:
-        path: The manifest.
+        path: The manifest: a path, or a URL.
         face: The face for rows that name none.
         hd: Whether to ask for high quality in rows that do not say.
 
@@ -145,4 +159,5 @@ def jobs_from_manifest(path: str | Path, *, face: str | Path | Asset | None = No
         InputError: While it is read: it is damaged, or a row cannot be meant. The line and the column are named.
         MissingFileError: It cannot be read.
     """
-    return ManifestJobs(Path(path), Path(face) if isinstance(face, str) else face, hd=hd)
+    for_all = face if face is None or isinstance(face, Asset) else as_location(face)
+    return ManifestJobs(as_location(path), for_all, hd=hd)

@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from pathlib import Path
-from typing import Any, TextIO
+from io import TextIOWrapper
+from tempfile import TemporaryFile
+from typing import Any, BinaryIO, TextIO
 
 from attrs import frozen
 
 from facewarp_async.errors import InputError, MissingFileError
+from facewarp_async.remote.reading import copy_to
+from facewarp_async.urls import Location, RemoteFile
 
 COLUMNS = ("media", "face", "faces", "kind", "hd", "name")
 _SEPARATORS = ",;\t"
@@ -26,7 +29,7 @@ class Row:
         values: By column; what is not there is blank or missing.
     """
 
-    path: Path
+    path: Location
     line: int
     values: Mapping[str, Any]
 
@@ -35,16 +38,17 @@ class Row:
         return InputError(f"{self.path}, line {self.line}, column {column}: {what}")
 
 
-def read_rows(path: Path) -> Iterator[Row]:
+def read_rows(path: Location) -> Iterator[Row]:
     """Read the rows of a manifest, one at a time. Blank ones are passed over.
 
     Raises:
         InputError: A row cannot be read.
         MissingFileError: The manifest cannot be.
+        TransportError: The manifest's store cannot be reached.
     """
     try:
         # A byte that is no UTF-8 stays what it is: the names of files may hold such.
-        with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
+        with _open(path) as raw, TextIOWrapper(raw, encoding="utf-8-sig", errors="surrogateescape", newline="") as file:
             is_json = file.read(64).lstrip().startswith("{")
             file.seek(0)
             yield from _json_rows(path, file) if is_json else _csv_rows(path, file)
@@ -53,7 +57,20 @@ def read_rows(path: Path) -> Iterator[Row]:
         raise MissingFileError(f"{path}: cannot be read: {reason}") from error
 
 
-def _json_rows(path: Path, file: TextIO) -> Iterator[Row]:
+def _open(path: Location) -> BinaryIO:
+    if not isinstance(path, RemoteFile):
+        return path.open("rb")
+    copy = TemporaryFile()  # noqa: SIM115 - closed by who reads it
+    try:
+        copy_to(path, copy)
+        copy.seek(0)
+    except BaseException:
+        copy.close()
+        raise
+    return copy
+
+
+def _json_rows(path: Location, file: TextIO) -> Iterator[Row]:
     for line, text in enumerate(file, 1):
         if not text.strip():
             continue
@@ -68,7 +85,7 @@ def _json_rows(path: Path, file: TextIO) -> Iterator[Row]:
         yield row
 
 
-def _csv_rows(path: Path, file: TextIO) -> Iterator[Row]:
+def _csv_rows(path: Location, file: TextIO) -> Iterator[Row]:
     header = file.readline()
     file.seek(0)
     separator = next((char for char in header if char in _SEPARATORS), ",")
@@ -87,7 +104,7 @@ def _csv_rows(path: Path, file: TextIO) -> Iterator[Row]:
         raise InputError(f"{path}, line {reader.line_num}: is no CSV: {error}") from error
 
 
-def _csv_row(path: Path, line: int, names: list[str], cells: list[str]) -> Row:
+def _csv_row(path: Location, line: int, names: list[str], cells: list[str]) -> Row:
     row = Row(path, line, dict(zip(names, (cell.strip() for cell in cells), strict=False)))
     if len(cells) > len(names):
         raise row.error(str(len(cells)), f"the header has {len(names)} columns")
