@@ -11,6 +11,7 @@ from typing import Any
 import anyio
 import pytest
 
+import facewarp_async
 from facewarp_async.models import TaskKind
 from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.wire.requests import CREATE_PATHS
@@ -20,7 +21,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MakeFile = Callable[..., Path]
 Settings = Callable[[LocalService], dict[str, str]]
 BATCH = ["batch", "in", "--face", "me.png", "-o", "out"]
-PORTRAITS = Path(__file__).parents[2] / "facewarp_async/engine/data/portraits"
+PORTRAITS = Path(facewarp_async.__file__).parent / "engine/data/portraits"
 JOURNAL = ".facewarp/batch.db"
 CREATED = f"{CREATE_PATHS[TaskKind.IMAGE_SWAP]} -> HTTP 200".encode()
 """What --verbose says of a create."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+import facewarp_async
 from facewarp_async.server import CREATES, Fault, FaultRule, LocalService
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -81,7 +82,7 @@ async def test_verbose_shows_calls_and_no_secret(
 
 
 async def test_without_credentials_it_swaps_on_this_machine(run: Any, tmp_path: Path) -> None:
-    portraits = Path(__file__).parents[2] / "facewarp_async/engine/data/portraits"
+    portraits = Path(facewarp_async.__file__).parent / "engine/data/portraits"
     ended = await run("swap", portraits / "hopper.jpg", portraits / "collins.png")
     assert (ended.code, ended.lines, ended.noise) == (0, ["hopper-swapped.jpg"], [])
     assert "swapping locally, nothing leaves this machine" in ended.err.splitlines()[0]

@@ -16,6 +16,7 @@ import numpy.typing as npt
 import pytest
 from attrs import frozen
 
+from facewarp_async import engine
 from facewarp_async.engine.arrays import Floats, Pixels, as_floats, as_pixels
 from facewarp_async.engine.face import Face
 from facewarp_async.engine.finder import local_finder
@@ -24,7 +25,7 @@ from facewarp_async.engine.swap import Source
 from facewarp_async.engine.topology import MEAN, OVAL
 from facewarp_async.engine.warp import map_mesh
 
-PORTRAITS = Path(__file__).parents[2] / "facewarp_async" / "engine" / "data" / "portraits"
+PORTRAITS = Path(engine.__file__).parent / "data" / "portraits"
 
 Save = Callable[[str, bytes], Path]
 SavePicture = Callable[..., Path]
