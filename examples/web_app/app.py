@@ -237,7 +237,6 @@ async def receive(request: web.Request, folder: Path) -> None:
             raise web.HTTPBadRequest(text="Please send each field once.")
         missing.remove(part.name)
         if part.name == "consent":
-            await part.read_chunk(10)
             continue
         size = 0
         async with aiofiles.open(folder / part.name, "wb") as file:

@@ -1,0 +1,91 @@
+"""The site is built without a warning, and its reference has every public name."""
+
+from __future__ import annotations
+
+import inspect
+import os
+import re
+import subprocess
+import sys
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+
+import pytest
+from sphinx.util.inventory import InventoryFile
+
+import facewarp_async
+from facewarp_async.errors import FaceWarpError, Recovery
+
+ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
+MODULES = [
+    name
+    for name in ("facewarp_async", *(f"facewarp_async.{name}" for name in ("server", "testing", "distributed")))
+    if find_spec(name) is not None
+]
+NOT_SHOWN = {"FaceSwapClient.create_task", "FaceSwapClient.build_multi_swap"}
+"""Public by name, because the pipeline needs them, and of no use without the modules below the client."""
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as CONTRIBUTING.md says."""
+    command = re.search(r"^\.venv/bin/sphinx-build (.*) docs build/site$", (ROOT / "CONTRIBUTING.md").read_text(), re.M)
+    assert command is not None
+    folder = tmp_path_factory.mktemp("site")
+    build = [str(BIN / "sphinx-build"), *command[1].split(), "-q", "docs", str(folder)]
+    done = subprocess.run(build, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def documented(site: Path) -> set[str]:
+    """All names that the reference explains."""
+    inventory = InventoryFile.loads((site / "objects.inv").read_bytes(), uri="")
+    return {name for kind, names in inventory.data.items() if kind.startswith("py:") for name in names}
+
+
+def public_names() -> set[str]:
+    names = set()
+    for module in map(import_module, MODULES):
+        for name in module.__all__:
+            names.add(f"{module.__name__}.{name}")
+    return names
+
+
+@pytest.mark.slow
+def test_the_reference_has_every_public_name(documented: set[str]) -> None:
+    assert public_names() - documented == set()
+
+
+@pytest.mark.slow
+def test_the_reference_has_every_method_of_the_client_and_the_pipeline(documented: set[str]) -> None:
+    for cls in (facewarp_async.FaceSwapClient, facewarp_async.SwapPipeline, facewarp_async.OutcomeStream):
+        methods = {name for name, _ in inspect.getmembers(cls, inspect.isroutine) if not name.startswith("_")}
+        shown = {f"{cls.__name__}.{name}" for name in methods} - NOT_SHOWN
+        assert {f"facewarp_async.{name}" for name in shown} - documented == set()
+
+
+@pytest.mark.slow
+def test_the_table_has_every_error_with_its_code_and_what_to_do(site: Path) -> None:
+    page = (site / "errors.html").read_text()
+    rows = [re.sub(r"<[^>]+>", " ", row).split() for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL)]
+    for name in facewarp_async.__all__:
+        cls = getattr(facewarp_async, name)
+        if not (isinstance(cls, type) and issubclass(cls, FaceWarpError)) or cls is FaceWarpError:
+            continue
+        (row,) = [row for row in rows if row[0] == name]
+        assert len(row) > 8, "too little to say what it means and what to do"
+        assert cls.default_code is None or row[1] == str(cls.default_code)
+        assert (row[-1] == "yes") == (cls.recovery is Recovery.STOP_BATCH)
+
+
+@pytest.mark.slow
+def test_all_public_types_are_known() -> None:
+    environment = os.environ | {"PATH": f"{BIN}:{os.environ['PATH']}"}  # where it looks for the packages
+    command = [str(BIN / "basedpyright"), "--verifytypes", "facewarp_async", "--ignoreexternal"]
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    assert "Type completeness score: 100%" in done.stdout, done.stdout[-4000:]
+    assert int(re.findall(r"Symbols exported by \"facewarp_async\": (\d+)", done.stdout)[0]) > 2000
