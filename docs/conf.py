@@ -17,7 +17,6 @@ extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon", "site_
 source_suffix = {".md": "markdown"}
 exclude_patterns = ["_build"]
 default_role = "py:obj"
-suppress_warnings = ["toc.empty_glob"]
 
 myst_heading_anchors = 3
 myst_enable_extensions = ["colon_fence"]

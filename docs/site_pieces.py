@@ -109,10 +109,19 @@ def _words_below(name: str, obj: object) -> Iterator[list[str]]:
                 yield documented["", name]
 
 
+def leave_out_absent(app: Sphinx, name: str, source: list[str]) -> None:
+    """Take pages that are not written yet out of the table of contents."""
+    if name == "index":
+        for page in ("report", "files-elsewhere", "several-machines", "local-service"):
+            if page not in app.env.found_docs:
+                source[0] = source[0].replace(f"\n{page}\n", "\n")
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Be an extension of Sphinx."""
     app.add_directive("error-table", ErrorTable)
     app.add_lexer("csv", TextLexer)  # Pygments knows none, and columns need no colours
+    app.connect("source-read", leave_out_absent)
     app.connect("missing-reference", link_public_name)
     app.connect("autodoc-process-docstring", explain_alias)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
