@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Protocol
 
 import anyio
@@ -135,8 +136,8 @@ class Resources:
 
     calls: ServiceCalls
     uploads: SharedUploads
-    upload_slots: anyio.Semaphore
-    task_slots: anyio.Semaphore
+    upload_slots: AbstractAsyncContextManager[object]
+    task_slots: AbstractAsyncContextManager[object]
     timeout_s: float | None = None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, nullcontext
 from typing import Any, Generic, Protocol, TypeVar
 
 import anyio
@@ -60,6 +60,10 @@ class AssetStore(Protocol):
         """Return the asset of a content, if one is known that may still be with the service."""
         ...
 
+    def turn(self, content: bytes, /) -> AbstractAsyncContextManager[Asset | None]:
+        """Upload a content as the only one who does; an asset is given where another process has done so meanwhile."""
+        ...
+
     async def put(self, content: bytes, asset: Asset, /) -> None:
         """Remember an upload."""
         ...
@@ -72,6 +76,9 @@ class AssetStore(Protocol):
 class _NoStore:
     async def get(self, _content: bytes, /) -> Asset | None:
         return None
+
+    def turn(self, _content: bytes, /) -> AbstractAsyncContextManager[Asset | None]:
+        return nullcontext()
 
     async def put(self, _content: bytes, _asset: Asset, /) -> None:
         pass
@@ -116,11 +123,7 @@ class SharedUploads:
                 return asset
             flight = self._flights.get(content)
             if flight is None:
-                async with slot:
-                    # Another caller may have begun while this one waited for its slot.
-                    if self._assets.get(content) is None and content not in self._flights:
-                        return await self._fly(content, file)
-                continue
+                return await self._fly(content, file, slot)
             await flight.landed.wait()
             if flight.error is not None:
                 raise copy.copy(flight.error) from flight.error
@@ -144,11 +147,11 @@ class SharedUploads:
             self._digests.put(file.identity, content)
         return content
 
-    async def _fly(self, content: bytes, file: AnyMedia) -> Asset:
+    async def _fly(self, content: bytes, file: AnyMedia, slot: AbstractAsyncContextManager[Any]) -> Asset:
         flight = self._flights[content] = _Flight()
         try:
-            asset = await self._upload(file)
-            await self._store.put(content, asset)
+            async with self._store.turn(content) as others:
+                asset = others or await self._send(content, file, slot)
             self._assets.put(content, asset)
         except FaceWarpError as error:
             flight.error = error
@@ -156,4 +159,10 @@ class SharedUploads:
         finally:
             del self._flights[content]
             flight.landed.set()
+        return asset
+
+    async def _send(self, content: bytes, file: AnyMedia, slot: AbstractAsyncContextManager[Any]) -> Asset:
+        async with slot:
+            asset = await self._upload(file)
+        await self._store.put(content, asset)
         return asset

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import anyio
@@ -60,6 +61,11 @@ class Store:
 
     def __init__(self) -> None:
         self.kept: dict[bytes, Asset] = {}
+        self.by_others: Asset | None = None
+
+    @asynccontextmanager
+    async def turn(self, content: bytes) -> AsyncIterator[Asset | None]:
+        yield self.by_others
 
     async def get(self, content: bytes) -> Asset | None:
         return self.kept.get(content)
@@ -221,3 +227,12 @@ async def test_an_upload_that_fails_in_an_unforeseen_way_is_left_to_the_next(
         await uploads.asset(file, slot=slot)
     uploader.error = None
     assert (await uploads.asset(file, slot=slot)).key == "key-2"
+
+
+async def test_a_file_that_another_process_uploads_meanwhile_takes_no_slot_and_is_not_sent(
+    make_file: MakeFile, uploader: Uploader
+) -> None:
+    store, slot = Store(), Slot()
+    store.by_others = Asset("theirs")
+    assert await SharedUploads(uploader, store).asset(await inspect(make_file()), slot=slot) == Asset("theirs")
+    assert (uploader.sent, slot.most) == ([], 0)

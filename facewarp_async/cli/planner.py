@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -20,7 +19,7 @@ from facewarp_async.errors import FaceWarpError, JournalError
 from facewarp_async.files import MediaFile
 from facewarp_async.journal import InDoubtChoice, JobRecord, JobState, Journal
 from facewarp_async.models import Asset, Job, MultiFaceSwap
-from facewarp_async.pipeline.memory import Memory
+from facewarp_async.pipeline.memory import Counted, Memory
 from facewarp_async.uploads import SharedUploads
 
 
@@ -134,7 +133,7 @@ class _Earlier:
     uploads: SharedUploads
     journal: Journal | None = None
     memory: Memory | None = None
-    seen: Counter[bytes] = Factory(Counter)
+    seen: Counted = Factory(Counted)
     contents: set[bytes] = Factory(set)
 
     async def record(self, job: Job, checked: CheckedJob) -> JobRecord | None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Self
+from typing import Any, Literal, Protocol, Self
 
 import anyio.to_thread
 
@@ -28,6 +29,7 @@ ASSET_LIFE_S = 24 * 3600.0
 PUT_JOB = f"INSERT OR REPLACE INTO jobs ({COLUMNS}) VALUES ({', '.join('?' * len(COLUMNS.split(',')))})"  # noqa: S608
 _GET_JOB = f"SELECT {COLUMNS} FROM jobs WHERE key = ?"  # noqa: S608 - a constant of this package
 _ALL_JOBS = f"SELECT {COLUMNS} FROM jobs"  # noqa: S608 - the same
+_WITH_TASKS = "SELECT key, kind, updated_at FROM jobs WHERE state IN ('intent', 'created')"
 _PUT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - the same
 _UPDATE_RUN = (
     f"UPDATE runs SET ({RUN_COLUMNS}) = (?, ?, ?, ?, ?, ?) "  # noqa: S608 - the same
@@ -35,6 +37,40 @@ _UPDATE_RUN = (
 )
 _ALL_RUNS = f"SELECT {RUN_COLUMNS} FROM runs ORDER BY number"  # noqa: S608 - the same
 _RUN_INTERVAL_S = 1.0
+
+
+class JobJournal(Protocol):
+    """What a pipeline needs of a journal: a `Journal`, or one that lives in another process."""
+
+    async def __aenter__(self) -> object: ...
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None, /
+    ) -> None: ...
+
+    async def recall(self, key: bytes, kind: TaskKind, media: str, /) -> JobRecord:
+        """Return what is known of a job; a new record where nothing is."""
+        ...
+
+    def release(self, key: bytes, /) -> None:
+        """Note that nothing more is done about a job that was recalled."""
+        ...
+
+    async def write(self, record: JobRecord, /) -> None:
+        """Write a record down. Durable when this returns."""
+        ...
+
+    def post(self, record: JobRecord, /) -> None:
+        """Write a record down without waiting for it."""
+        ...
+
+    def begin_run(self, look: Callable[[], RunRecord], /) -> None:
+        """Note that a run has begun, and from time to time how far it is."""
+        ...
+
+    def end_run(self) -> None:
+        """Note how the run has ended."""
+        ...
 
 
 class Journal:
@@ -79,6 +115,14 @@ class Journal:
         """Return what is known of a job; a new record where nothing is, written down with its first change."""
         rows = await self._commits.execute(_GET_JOB, (key,))
         return self._read(rows[0]) if rows else JobRecord(key=key, kind=kind, media=media)
+
+    def release(self, key: bytes) -> None:
+        """Do nothing: the pipeline knows itself which jobs it works on."""
+
+    async def with_tasks(self) -> list[tuple[bytes, TaskKind, float]]:
+        """Return the jobs of which a task may be under way: key, kind, and when that was written down."""
+        rows = await self._commits.execute(_WITH_TASKS)
+        return [(key, TaskKind(kind), updated_at) for key, kind, updated_at in rows]
 
     async def write(self, record: JobRecord) -> None:
         """Write a record down.
@@ -143,6 +187,10 @@ class Journal:
         key, media_type = rows[0]
         return Asset(key, media_type=None if media_type is None else MediaType[media_type])
 
+    def turn(self, content: bytes) -> AbstractAsyncContextManager[Asset | None]:  # noqa: ARG002 - the protocol's
+        """Let the caller upload a content: nobody else works with this journal."""
+        return nullcontext()
+
     async def put(self, content: bytes, asset: Asset) -> None:
         """Remember an upload."""
         media_type = None if asset.media_type is None else asset.media_type.name
@@ -170,7 +218,7 @@ class JournalLog:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JobJournal,
         record: JobRecord,
         *,
         in_doubt: InDoubtChoice,

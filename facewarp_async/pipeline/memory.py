@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import anyio.to_thread
@@ -24,7 +24,7 @@ from facewarp_async.errors import (
     UploadRejectedError,
 )
 from facewarp_async.files import is_same_file
-from facewarp_async.journal import InDoubtChoice, JobRecord, JobState, Journal, JournalLog, RunRecord, job_key
+from facewarp_async.journal import InDoubtChoice, JobJournal, JobRecord, JobState, JournalLog, RunRecord, job_key
 from facewarp_async.models import (
     Asset,
     DetectFaces,
@@ -54,6 +54,26 @@ _KINDS = {
 """What a job would make whose media could not be looked at."""
 
 
+class Occurrences(Protocol):
+    """Tells jobs of a batch apart that are the same."""
+
+    async def number(self, mark: bytes, /) -> int:
+        """Return how many jobs with this mark were asked for before this one."""
+        ...
+
+
+class Counted:
+    """The `Occurrences` of a batch that runs in one process."""
+
+    def __init__(self) -> None:
+        self._seen: Counter[bytes] = Counter()
+
+    async def number(self, mark: bytes) -> int:
+        """Count one more."""
+        self._seen[mark] += 1
+        return self._seen[mark] - 1
+
+
 class Memory:
     """Finds jobs in a journal and writes down what became of them.
 
@@ -68,7 +88,7 @@ class Memory:
 
     def __init__(
         self,
-        journal: Journal,
+        journal: JobJournal,
         uploads: SharedUploads,
         *,
         realm: str,
@@ -103,7 +123,7 @@ class Memory:
 
     @asynccontextmanager
     async def recall(
-        self, job: Job, checked: CheckedJob, seen: Counter[bytes], *, run: JobRun | None = None
+        self, job: Job, checked: CheckedJob, seen: Occurrences, *, run: JobRun | None = None
     ) -> AsyncIterator[JournalLog]:
         """Give the job's log, empty where the journal does not know the job.
 
@@ -118,8 +138,7 @@ class Memory:
         files, options = _identity(job, checked)
         contents = [await self._content(file) for file in files]
         mark = job_key(self._realm, checked.kind, contents, options, 0)[:8]
-        occurrence = seen[mark]
-        seen[mark] += 1
+        occurrence = await seen.number(mark)
         key = job_key(self._realm, checked.kind, contents, options, occurrence)
         while (other := self._active.get(key)) is not None:
             await other.wait()
@@ -128,6 +147,7 @@ class Memory:
             record = await self._journal.recall(key, checked.kind, name_of(checked.media))
             yield JournalLog(self._journal, record, in_doubt=self._in_doubt, begun=None if run is None else run.begun)
         finally:
+            self._journal.release(key)
             del self._active[key]
             ended.set()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import time
-from collections import Counter
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -29,10 +28,10 @@ from facewarp_async.errors import (
     Stage,
 )
 from facewarp_async.files import is_same_file
-from facewarp_async.journal import InDoubtChoice, Journal
+from facewarp_async.journal import InDoubtChoice, JobJournal, Journal
 from facewarp_async.models import Asset, FaceDetection, Job, Result
 from facewarp_async.pipeline.events import Event, JobEnded, StageBegun
-from facewarp_async.pipeline.memory import Memory
+from facewarp_async.pipeline.memory import Counted, Memory, Occurrences
 from facewarp_async.pipeline.names import NameBook, target_path
 from facewarp_async.pipeline.outcomes import BatchReport, Completed, Failed, Outcome, Skipped
 from facewarp_async.pipeline.run_notes import RunNotes
@@ -75,7 +74,7 @@ class SwapPipeline:
         *,
         limits: Limits | None = None,
         output_dir: str | Location | None = None,
-        journal: str | Path | None = None,
+        journal: str | Path | JobJournal | None = None,
         in_doubt: InDoubtChoice = "hold",
         retry_failed: bool = False,
         on_event: Callable[[Event], None] | None = None,
@@ -85,18 +84,22 @@ class SwapPipeline:
         self._output_dir = None if output_dir is None else as_location(output_dir)
         self._on_event = on_event
         self._realm = client.provider.realm or client.provider.base_url
-        self._journal = None if journal is None else Journal(journal, realm=self._realm)
+        uploads = client.shared_uploads
+        self._journal: Journal | None = None
+        if isinstance(journal, str | Path):
+            journal = self._journal = Journal(journal, realm=self._realm)
+            uploads = SharedUploads(client.upload, self._journal)
         self._resources = Resources(
             client,
-            client.shared_uploads if self._journal is None else SharedUploads(client.upload, self._journal),
+            uploads,
             anyio.Semaphore(self._limits.uploads),
             anyio.Semaphore(self._limits.in_flight),
         )
         self._memory = None
-        if self._journal is not None:
+        if journal is not None:
             self._memory = Memory(
-                self._journal,
-                self._resources.uploads,
+                journal,
+                uploads,
                 realm=self._realm,
                 output_dir=self._output_dir,
                 in_doubt=in_doubt,
@@ -162,7 +165,7 @@ class SwapPipeline:
         limits = self._limits
         stream = OutcomeStream(
             jobs,
-            partial(self._outcome, Counter()),
+            partial(self._outcome, Counted()),
             workers=limits.uploads + limits.in_flight + limits.downloads,
             read_ahead=limits.read_ahead,
             ordered=ordered,
@@ -184,8 +187,10 @@ class SwapPipeline:
             await stream.aclose()
         return BatchReport(outcomes=outcomes, elapsed_s=time.monotonic() - begun, stopped_by=self._notes.stopped_by)
 
-    async def _outcome(self, seen: Counter[bytes], index: int, job: Job) -> Outcome:
-        name = self._names.claim(job)
+    async def _outcome(self, seen: Occurrences, index: int, job: Job) -> Outcome:
+        return await self._lead(job, index, self._names.claim(job), seen)
+
+    async def _lead(self, job: Job, index: int, name: str, seen: Occurrences) -> Outcome:
         run = JobRun(job)
         run.on_stage = lambda stage: self._tell(StageBegun(index=index, job=job, stage=stage, task_id=run.task_id))
         outcome = await self._run(run, name, seen)
@@ -194,7 +199,7 @@ class SwapPipeline:
         self._tell(JobEnded(index=index, outcome=outcome))
         return outcome
 
-    async def _run(self, run: JobRun, name: str, seen: Counter[bytes]) -> Outcome:
+    async def _run(self, run: JobRun, name: str, seen: Occurrences) -> Outcome:
         if self._notes.stopped_by is not None:
             return _stopped(run, self._notes.stopped_by)
         outcome: Outcome | None = None
@@ -210,7 +215,7 @@ class SwapPipeline:
             run.end()
         return outcome or _stopped(run, self._notes.stopped_by)
 
-    async def _complete(self, run: JobRun, name: str, seen: Counter[bytes]) -> Outcome:
+    async def _complete(self, run: JobRun, name: str, seen: Occurrences) -> Outcome:
         run.enter(Stage.CHECK)
         checked = await self._check(run, name)
         if self._memory is None:
@@ -220,7 +225,7 @@ class SwapPipeline:
             if outcome is not None:
                 return outcome
             try:
-                result = await run_tasks(self._resources, run, checked, log)
+                result = await run_tasks(self._resources_for(log.record.key), run, checked, log)
             except FaceWarpError as error:
                 run.explain(error)
                 await self._memory.failed(log, error)
@@ -233,6 +238,10 @@ class SwapPipeline:
                 await self._memory.failed(log, error, for_good=False)
                 raise
             return completed
+
+    def _resources_for(self, _key: bytes) -> Resources:
+        """Return what a job shares with others that is known in the journal by this key."""
+        return self._resources
 
     async def _check(self, run: JobRun, name: str) -> CheckedJob:
         try:

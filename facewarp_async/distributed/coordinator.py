@@ -1,0 +1,262 @@
+"""The coordinator: the batches that run, each with its journal, its workers and its driver."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import logging
+import pickle
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+
+import anyio
+
+from facewarp_async.config import ApiKey
+from facewarp_async.distributed.account import Account
+from facewarp_async.distributed.link import Comm, Link, Value
+from facewarp_async.distributed.run import Run
+from facewarp_async.distributed.sessions import DriverSession, WorkerSession
+from facewarp_async.distributed.values import RunSettings, Versions, check_versions
+from facewarp_async.errors import ClusterError, ConfigurationError
+from facewarp_async.journal import Journal
+
+logger = logging.getLogger(__name__)
+
+CLOSING_S = 3.0
+"""How long workers may take to end what they do for a batch that is closed."""
+
+
+class ActiveRun:
+    """A batch that runs, its workers and its driver.
+
+    Args:
+        run: What its workers share.
+        journal: Open; closed with it.
+        account: What its calls wait at; ``None``: they need not wait.
+    """
+
+    def __init__(self, run: Run, journal: Journal, account: Account | None) -> None:
+        self.run = run
+        self.account = account
+        self.driver: Link | None = None
+        self.threads = 0
+        self.workers: set[WorkerSession] = set()
+        self.stopped_by: bytes | None = None
+        self._journal = journal
+        self._is_empty = asyncio.Event()
+        self._is_empty.set()
+        self._closing: asyncio.Task[None] | None = None
+
+    def enter(self, session: WorkerSession) -> None:
+        """Have a worker.
+
+        Raises:
+            ClusterError: The batch is being closed.
+        """
+        if self.is_closing:
+            raise ClusterError("the batch has ended")
+        self.workers.add(session)
+        self._is_empty.clear()
+
+    def leave(self, session: WorkerSession) -> None:
+        """Take note that a worker is gone."""
+        session.end()
+        self.workers.discard(session)
+        if not self.workers:
+            self._is_empty.set()
+
+    def give_up(self, worker: str) -> None:
+        """Take note that Dask has given up a worker: it may change nothing from now on, should it live."""
+        for session in [session for session in self.workers if session.worker == worker]:
+            session.end()
+            session.link.close()
+
+    def pass_on_outcome(self, shard: int, place: int, packed: bytes) -> None:
+        """Tell the driver what became of a job."""
+        if self.driver is not None:
+            self.driver.note("outcome", shard, place, packed)
+
+    def pass_on_stage(self, packed: bytes) -> None:
+        """Tell the driver that a stage has begun."""
+        if self.driver is not None:
+            self.driver.note("stage", packed)
+
+    def tell_threads(self, threads: int) -> None:
+        """Tell the driver how many shards the cluster may work on at once."""
+        self.threads = threads
+        if self.driver is not None:
+            self.driver.note("threads", threads)
+
+    def stop(self, packed: bytes) -> None:
+        """Have no worker create another task."""
+        if self.stopped_by is not None:
+            return
+        self.stopped_by = packed
+        for session in self.workers:
+            session.link.note("stop", packed)
+        if self.driver is not None:
+            self.driver.note("stop", packed)
+
+    async def close(self) -> None:
+        """Have the workers end what they do, and close the journal. Waits for the end, also when called twice."""
+        if self._closing is None:
+            self._closing = asyncio.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    @property
+    def is_closing(self) -> bool:
+        """Whether nothing new is begun."""
+        return self._closing is not None
+
+    async def _close(self) -> None:
+        for session in self.workers:
+            session.link.note("close")
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._is_empty.wait(), CLOSING_S)
+        for session in list(self.workers):
+            logger.warning("%s did not end its part of the batch in time", session.worker)
+            self.give_up(session.worker)
+        self.run.close()
+        await self._journal.__aexit__(None, None, None)
+
+
+class Coordinator:
+    """The batches of a cluster."""
+
+    def __init__(self, threads: Callable[[], int]) -> None:
+        self._threads = threads
+        self._runs: dict[str, ActiveRun] = {}
+        self._accounts: dict[bytes, Account] = {}
+        self._ending: set[asyncio.Task[None]] = set()
+
+    async def open(self, name: str, packed: bytes) -> ActiveRun:
+        """Begin a batch.
+
+        Raises:
+            JournalInUseError: Another batch works with its journal.
+            JournalError: The journal cannot be opened; other classes of it as `Journal` says.
+            ConfigurationError: The journal's path is relative.
+        """
+        settings: RunSettings = pickle.loads(packed)  # noqa: S301 - Dask's peers trust each other
+        if not Path(settings.journal).is_absolute():
+            raise ConfigurationError(
+                f"{settings.journal}: the journal lies on the scheduler's machine, and its path must be absolute"
+            )
+        for ending in list(self._ending):  # the batch of a driver that died just now may hold the journal
+            await asyncio.wait({ending})
+        journal = Journal(settings.journal, realm=settings.realm)
+        await journal.__aenter__()
+        try:
+            run = Run(settings, journal)
+            await run.recall_tasks()
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await journal.__aexit__(None, None, None)
+            raise
+        active = self._runs[name] = ActiveRun(run, journal, self._account(settings))
+        active.threads = self._threads()
+        return active
+
+    def _account(self, settings: RunSettings) -> Account | None:
+        """Return the pacer of the credentials: batches that share them share it, also one after the other."""
+        provider, credentials = settings.client.provider, settings.client.credentials
+        if provider.requests_per_second is None:
+            return None
+        secret = credentials.key if isinstance(credentials, ApiKey) else credentials.client_id
+        known = hashlib.sha256(f"{provider.base_url} {provider.requests_per_second} {secret}".encode()).digest()
+        if known not in self._accounts:
+            self._accounts[known] = Account(provider.requests_per_second, settings.client.polling)
+        return self._accounts[known]
+
+    async def serve(self, comm: Comm) -> None:
+        """Serve a worker or a driver until its connection ends."""
+        door = _Door(self)
+        door.link = Link(comm, door, name="the other side")
+        try:
+            await door.link.run()
+        finally:
+            door.leave()
+
+    def join(self, name: str, worker: str, versions: Versions, link: Link) -> tuple[WorkerSession, ActiveRun]:
+        """Have a worker take part in a batch.
+
+        Raises:
+            ClusterError: There is no such batch, or it has ended.
+            ConfigurationError: The worker has another version of the package.
+        """
+        check_versions(versions, who=f"the worker at {worker}")
+        active = self._runs.get(name)
+        if active is None:
+            raise ClusterError("the batch has ended")
+        session = WorkerSession(active, worker, link)
+        active.enter(session)
+        return session, active
+
+    def end(self, name: str) -> None:
+        """Close a batch whose driver is gone."""
+        active = self._runs.pop(name, None)
+        if active is not None:
+            task = asyncio.create_task(active.close())
+            self._ending.add(task)
+            task.add_done_callback(self._ending.discard)
+
+    def give_up(self, worker: str) -> None:
+        """Take note that Dask has given up a worker."""
+        for active in self._runs.values():
+            active.give_up(worker)
+
+    def tell_threads(self) -> None:
+        """Tell all drivers how many shards the cluster may work on at once."""
+        for active in self._runs.values():
+            active.tell_threads(self._threads())
+
+    async def close(self) -> None:
+        """Close all batches."""
+        for name in list(self._runs):
+            self.end(name)
+        while self._ending:
+            await asyncio.wait(self._ending)
+
+
+class _Door:
+    """One connection: who it is shows with its first call, which is ``join`` of a worker or ``open`` of a driver."""
+
+    link: Link
+
+    def __init__(self, coordinator: Coordinator) -> None:
+        self._coordinator = coordinator
+        self._session: WorkerSession | DriverSession | None = None
+        self.leave: Callable[[], None] = lambda: None
+
+    async def answer(self, op: str, arguments: tuple[Value, ...]) -> Value:
+        """Answer a call."""
+        if self._session is not None:
+            return await self._session.answer(op, arguments)
+        if op == "join":
+            return self._join(*arguments)
+        if op == "open":
+            return await self._open(*arguments)
+        raise ClusterError(f"{op} before joining")
+
+    def _join(self, name: str, worker: str, versions: Versions) -> Value:
+        session, active = self._coordinator.join(name, worker, versions, self.link)
+        self._session = session
+        self.leave = lambda: active.leave(session)
+        return pickle.dumps(active.run.settings)
+
+    async def _open(self, name: str, versions: Versions, packed: bytes) -> Value:
+        check_versions(versions, who="the program that started the batch")
+        active = await self._coordinator.open(name, packed)
+        if self.link.is_lost:
+            self._coordinator.end(name)
+            raise ClusterError("the driver is gone")
+        active.driver = self.link
+        self._session = DriverSession(active)
+        self.leave = lambda: self._coordinator.end(name)
+        return active.threads
+
+    def note(self, op: str, arguments: tuple[Value, ...]) -> None:
+        """Take a note."""
+        if self._session is not None:
+            self._session.note(op, arguments)
