@@ -15,10 +15,11 @@ from facewarp_async.cli.output import Output
 from facewarp_async.cli.planner import Planner
 from facewarp_async.cli.progress import job_progress
 from facewarp_async.cli.provider import Embedded, Remote, choose_service, open_client
-from facewarp_async.cli.resuming import service_path
+from facewarp_async.cli.resuming import service_path, state_folder
 from facewarp_async.cli.selection import BatchJobs, choose_jobs
 from facewarp_async.errors import Stage
 from facewarp_async.journal import InDoubtChoice
+from facewarp_async.urls import Location
 
 
 @frozen(kw_only=True)
@@ -37,9 +38,9 @@ class BatchCommand:
         service: Whom to ask.
     """
 
-    folder: Path | None
-    face: Path | None
-    out: Path
+    folder: Location | None
+    face: Location | None
+    out: Location
     hd: bool
     as_json: bool
     selection: SelectionOptions
@@ -49,42 +50,50 @@ class BatchCommand:
 
     async def __call__(self, output: Output) -> ExitCode:
         """Run it."""
+        state = state_folder(self.out, self.resume.state, os.environ) if self.resume.journal else None
         jobs = await choose_jobs(self.folder, self.face, self.out, self.selection, hd=self.hd)
         service = choose_service(self.service, os.environ)
         in_doubt = choose_in_doubt(self.resume, service)
         if self.limits.dry_run:
-            return await self._plan(jobs, service, in_doubt, output)
+            return await self._plan(jobs, service, in_doubt, state, output)
         await check_writable(self.out)
-        data_dir = service_path(self.out) if self.resume.journal else None
+        if state is not None and not isinstance(self.out, Path):
+            output.say(f"what is done and paid for is remembered in {state}, on this machine", style="dim")
+        data_dir = None if state is None else service_path(state)
         async with open_client(service, output, data_dir=data_dir, most_tasks=self.limits.max_credits) as client:
-            return await BatchRun(self._settings(in_doubt), jobs, client, output)()
+            return await BatchRun(self._settings(in_doubt, state), jobs, client, output)()
 
     @property
-    def _source(self) -> Path:
+    def _source(self) -> Location:
         source = self.folder or self.selection.manifest
         assert source is not None  # without one there are no jobs
         return source
 
-    def _settings(self, in_doubt: InDoubtChoice) -> BatchSettings:
+    def _settings(self, in_doubt: InDoubtChoice, state: Path | None) -> BatchSettings:
         return BatchSettings(
             source=self._source,
             out=self.out,
             as_json=self.as_json,
             limits=self.limits.at_once,
-            has_journal=self.resume.journal,
+            state=state,
             in_doubt=in_doubt,
             retry_failed=self.resume.retry_failed,
         )
 
     async def _plan(
-        self, jobs: BatchJobs, service: Remote | Embedded, in_doubt: InDoubtChoice, output: Output
+        self,
+        jobs: BatchJobs,
+        service: Remote | Embedded,
+        in_doubt: InDoubtChoice,
+        state: Path | None,
+        output: Output,
     ) -> ExitCode:
         planner = Planner(
             out=self.out,
             in_doubt=in_doubt,
             retry_failed=self.resume.retry_failed,
             most_tasks=self.limits.max_credits,
-            has_journal=self.resume.journal,
+            state=state,
         )
         with job_progress(output, self._source) as show:
             show(Stage.CHECK)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from itertools import islice
 from pathlib import Path
 
 import anyio
-import anyio.to_thread
 from attrs import frozen
 
 from facewarp_async.cli.exits import ExitCode, exit_code_for
@@ -21,10 +21,12 @@ from facewarp_async.cli.selection import BatchJobs
 from facewarp_async.cli.tally import Tally
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Limits
-from facewarp_async.errors import FaceWarpError, InDoubtError, InputError
+from facewarp_async.errors import FaceWarpError, InDoubtError
 from facewarp_async.journal import InDoubtChoice
 from facewarp_async.pipeline import Completed, Failed, Outcome, SwapPipeline
+from facewarp_async.remote.threads import Line
 from facewarp_async.text import seconds
+from facewarp_async.urls import Location
 
 _COUNTED_AT_ONCE = 500
 
@@ -38,16 +40,16 @@ class BatchSettings:
         out: Where results go.
         as_json: Whether stdout gets an object for each job, instead of the paths that were written.
         limits: How much goes on at once.
-        has_journal: Whether it is remembered.
+        state: Where it is remembered; ``None``: nowhere.
         in_doubt: What to do about creates that were lost sight of.
         retry_failed: Whether jobs that had failed are tried again.
     """
 
-    source: Path
-    out: Path
+    source: Location
+    out: Location
     as_json: bool
     limits: Limits
-    has_journal: bool
+    state: Path | None
     in_doubt: InDoubtChoice
     retry_failed: bool
 
@@ -96,7 +98,7 @@ class BatchRun:
             self._client,
             limits=settings.limits,
             output_dir=settings.out,
-            journal=journal_path(settings.out) if settings.has_journal else None,
+            journal=None if settings.state is None else journal_path(settings.state),
             in_doubt=settings.in_doubt,
             retry_failed=settings.retry_failed,
             on_event=on_event,
@@ -132,7 +134,7 @@ class BatchRun:
         steps = next_steps(
             self._tally,
             is_complete=how == "finished",
-            has_journal=self._settings.has_journal,
+            has_journal=self._settings.state is not None,
             is_free=self._is_free,
         )
         for step in steps:
@@ -141,14 +143,16 @@ class BatchRun:
 
 async def _count(jobs: BatchJobs, tally: Tally) -> None:
     """Find out how many jobs there will be, while the first ones run already."""
-    found, total = iter(jobs), 0
+    found, line, total = iter(jobs), Line(), 0
 
     def count_some() -> int:
         return sum(1 for _ in islice(found, _COUNTED_AT_ONCE))
 
     try:
-        while counted := await anyio.to_thread.run_sync(count_some):
+        while counted := await asyncio.wrap_future(line.start(count_some)):
             total += counted
-    except InputError:  # the jobs themselves meet it too
+    except FaceWarpError:  # the jobs themselves meet it too
         return
+    finally:
+        line.end()
     tally.total = total

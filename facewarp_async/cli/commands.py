@@ -14,7 +14,10 @@ from facewarp_async.cli.options import (
     Limited,
     LimitOptions,
     OptionalOut,
+    OptionalPlace,
     Out,
+    OutHere,
+    Place,
     Port,
     Rate,
     Resume,
@@ -32,7 +35,7 @@ from facewarp_async.cli.run import run
 _SERVICE, _SELECTION, _RESUME, _LIMITS = ServiceOptions(), SelectionOptions(), ResumeOptions(), LimitOptions()
 
 
-def demo(*, out: Out = Path("facewarp-demo"), verbose: Verbose = False) -> ExitCode:
+def demo(*, out: OutHere = Path("facewarp-demo"), verbose: Verbose = False) -> ExitCode:
     """Try it, without an account: make sample photos, swap their faces on this machine, show before and after.
 
     Args:
@@ -47,15 +50,16 @@ def demo(*, out: Out = Path("facewarp-demo"), verbose: Verbose = False) -> ExitC
 
 
 def swap(
-    media: Path, face: Path, /, *, out: OptionalOut = None, hd: Hd = False, service: Service = _SERVICE
+    media: Place, face: Place, /, *, out: OptionalOut = None, hd: Hd = False, service: Service = _SERVICE
 ) -> ExitCode:
     """Put a face into one picture or video, and print the path of the result.
 
     Args:
-        media: The picture or video to change.
-        face: A picture of the face to put in.
+        media: The picture or video to change: a path, or a URL such as s3://bucket/key.
+        face: A picture of the face to put in; likewise.
         out: A file to write, or a folder (an existing one, or a name without an extension). In a folder the result is
-            called like the media with -swapped behind it, and no file is replaced. Without this: the current folder.
+            called like the media with -swapped behind it, and no file is replaced. May be a URL, such as
+            s3://bucket/folder. Without this: the current folder.
     """
     from facewarp_async.cli.swap import SwapCommand
 
@@ -63,7 +67,7 @@ def swap(
     return run(command, verbose=service.verbose)
 
 
-def faces(media: Path, /, *, out: Out = Path(), json: Json = False, service: Service = _SERVICE) -> ExitCode:
+def faces(media: Place, /, *, out: Out = Path(), json: Json = False, service: Service = _SERVICE) -> ExitCode:
     """Find the faces in a picture or video, save them, and print for each its index, its file and its five points.
 
     The points are the eyes, the nose and the corners of the mouth, in pixels of the file. The index is for multi.
@@ -81,7 +85,7 @@ def faces(media: Path, /, *, out: Out = Path(), json: Json = False, service: Ser
 
 
 def multi(
-    media: Path, /, *, face: IndexedFaces, out: OptionalOut = None, hd: Hd = False, service: Service = _SERVICE
+    media: Place, /, *, face: IndexedFaces, out: OptionalOut = None, hd: Hd = False, service: Service = _SERVICE
 ) -> ExitCode:
     """Replace several faces of one picture or video, and print the path of the result. Two tasks are paid for.
 
@@ -98,10 +102,10 @@ def multi(
 
 
 def batch(
-    folder: Path | None = None,
+    folder: OptionalPlace = None,
     /,
     *,
-    face: Path | None = None,
+    face: OptionalPlace = None,
     out: Out,
     hd: Hd = False,
     json: Json = False,
@@ -115,9 +119,9 @@ def batch(
     A failed file stops no other. Each is told on stderr, with what it cost and what to do.
 
     Args:
-        folder: Where the pictures and videos are.
+        folder: Where the pictures and videos are: a folder, or a URL such as s3://bucket/folder.
         face: A picture of the face to put in; with --manifest, for the rows that name none.
-        out: The folder for the results, which lie there as the media do in theirs.
+        out: The folder for the results, which lie there as the media do in theirs; it may be a URL.
         json: Print an object a line for each file, in order: media, status (completed, failed, skipped), path, task_id,
             error (type, code, message, advice, paid), stage, reason, resumed, seconds by stage.
     """

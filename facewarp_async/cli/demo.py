@@ -81,7 +81,7 @@ def _rows(outcomes: list[Outcome], samples: Samples) -> list[Row]:
     return [
         Row(swap.faces, swap.photo, outcome.path)
         for outcome, swap in zip(outcomes, samples.swaps, strict=True)
-        if isinstance(outcome, Completed) and outcome.path is not None
+        if isinstance(outcome, Completed) and isinstance(outcome.path, Path)
     ]
 
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 from typing import Any
 
-import anyio.to_thread
 from attrs import frozen
 
 from facewarp_async.cli.arguments import check_media, check_writable
@@ -18,6 +17,7 @@ from facewarp_async.cli.provider import choose_service, open_client
 from facewarp_async.cli.single import free_path, run_single
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.models import DetectFaces, Face, FaceDetection, MediaType, Result
+from facewarp_async.urls import Location
 
 _EXTENSIONS = {media_type.extension for media_type in MediaType}
 
@@ -33,8 +33,8 @@ class FacesCommand:
         service: Whom to ask.
     """
 
-    media: Path
-    out: Path
+    media: Location
+    out: Location
     as_json: bool
     service: ServiceOptions
 
@@ -53,7 +53,7 @@ class FacesCommand:
 
 
 async def fetch_faces(
-    faces: Sequence[Face], folder: Path, stem: str, client: FaceSwapClient, output: Output, *, as_json: bool
+    faces: Sequence[Face], folder: Location, stem: str, client: FaceSwapClient, output: Output, *, as_json: bool
 ) -> None:
     """Write the crops of faces into a folder, under names that no file has yet, and tell of each."""
     if not faces:
@@ -61,7 +61,7 @@ async def fetch_faces(
     for index, face in enumerate(faces):
         extension = PurePosixPath(face.key).suffix.lower()
         extension = extension if extension in _EXTENSIONS else MediaType.PNG.extension
-        target = await anyio.to_thread.run_sync(free_path, folder, f"{stem}-face-{index}", extension)
+        target = await free_path(folder, f"{stem}-face-{index}", extension)
         await client.download(face, target)
         if as_json:
             await output.json(face_record(index, face, target))
@@ -70,7 +70,7 @@ async def fetch_faces(
             await output.row(str(index), target, points)
 
 
-def face_record(index: int, face: Face, path: Path) -> dict[str, Any]:
+def face_record(index: int, face: Face, path: Location) -> dict[str, Any]:
     """Return a face as an object: its index, its crop's file and size, and its five points in pixels of the crop."""
     return {
         "index": index,

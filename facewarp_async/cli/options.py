@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from attrs import frozen
-from cyclopts import Group, Parameter, validators
+from cyclopts import Group, Parameter, Token, validators
 
 from facewarp_async.config import Limits
+from facewarp_async.errors import ConfigurationError
+from facewarp_async.urls import Location, as_location
 
 _SELECTION = Group("Choosing files", sort_key=4)
 _LIMITS = Group("Limits", sort_key=6)
@@ -18,6 +21,24 @@ _SERVICE = Group("Service", sort_key=10)
 
 _DEFAULTS = Limits()
 _MOST_DIGITS = 9
+
+
+def _as_place(_type: object, tokens: Sequence[Token]) -> Location:
+    try:
+        return as_location(tokens[0].value)
+    except ConfigurationError as error:
+        raise ValueError(error.message) from error
+
+
+def _as_place_here(_type: object, tokens: Sequence[Token]) -> Path:
+    place = _as_place(_type, tokens)
+    if not isinstance(place, Path):
+        raise ValueError(f"{place} is a URL: expected a folder on this machine")
+    return place
+
+
+_PLACE = Parameter(converter=_as_place, n_tokens=1, accepts_keys=False)
+"""A path, or a URL, in which no slash must be lost."""
 
 
 def _check_rate(_type: object, value: float | None) -> None:
@@ -66,9 +87,19 @@ class ResumeOptions:
             negative="--no-journal",
             group=_RESUME,
             help="Remember in OUT/.facewarp what was done and paid for, so that the same command goes on where "
-            "an earlier one ended.",
+            "an earlier one ended. If OUT is a URL: on this machine, in a folder for that URL in the user's directory "
+            "for the state of programs.",
         ),
     ] = True
+    state: Annotated[
+        Path | None,
+        Parameter(
+            group=_RESUME,
+            converter=_as_place_here,
+            n_tokens=1,
+            help="Remember in this folder instead. Each OUT needs one of its own.",
+        ),
+    ] = None
     in_doubt: Annotated[
         Literal["hold", "recreate"] | None,
         Parameter(
@@ -92,9 +123,12 @@ class SelectionOptions:
     """Which files a batch is about."""
 
     manifest: Annotated[
-        Path | None,
+        Location | None,
         Parameter(
             group=_SELECTION,
+            converter=_as_place,
+            n_tokens=1,
+            accepts_keys=False,
             help="Instead of FOLDER: a file that lists the media, as CSV with a header or as JSON lines. Its columns "
             "are media, face or faces (0=a.jpg;2=b.jpg), kind (image, video, multi), hd and name; media must be there.",
         ),
@@ -150,7 +184,7 @@ class LimitOptions:
         return Limits(uploads=self.uploads, in_flight=self.in_flight, downloads=self.downloads)
 
 
-def parse_indexed_face(text: str) -> tuple[int, Path]:
+def parse_indexed_face(text: str) -> tuple[int, Location]:
     """Read ``0=face.jpg``.
 
     Raises:
@@ -159,7 +193,7 @@ def parse_indexed_face(text: str) -> tuple[int, Path]:
     index, separator, path = text.partition("=")
     if not (separator and path and index.isdecimal() and len(index) < _MOST_DIGITS):
         raise ValueError(f"{text!r}: expected the index of a face, = and a file, such as 0=me.jpg")
-    return int(index), Path(path)
+    return int(index), as_location(path)
 
 
 def _check_faces(_type: object, values: list[str]) -> None:
@@ -176,8 +210,11 @@ Resume = Annotated[ResumeOptions, Parameter(name="*")]
 Service = Annotated[ServiceOptions, Parameter(name="*")]
 Verbose = Annotated[bool, Parameter(help="Show on stderr what is asked and answered.")]
 Hd = Annotated[bool, Parameter(help="Ask for high quality.")]
-Out = Annotated[Path, Parameter(name=["--out", "-o"])]
-OptionalOut = Annotated[Path | None, Parameter(name=["--out", "-o"])]
+Place = Annotated[Location, _PLACE]
+OptionalPlace = Annotated[Location | None, _PLACE]
+Out = Annotated[Location, _PLACE, Parameter(name=["--out", "-o"])]
+OptionalOut = Annotated[Location | None, _PLACE, Parameter(name=["--out", "-o"])]
+OutHere = Annotated[Path, Parameter(name=["--out", "-o"], converter=_as_place_here, n_tokens=1)]
 Rate = Annotated[float, Parameter(validator=_check_rate)]
 Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
 AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]

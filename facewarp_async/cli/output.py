@@ -8,7 +8,6 @@ import os
 import sys
 from collections.abc import Mapping
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import anyio.to_thread
@@ -17,6 +16,7 @@ from rich.text import Text
 
 from facewarp_async.redaction import redact_text
 from facewarp_async.text import visible, visible_block
+from facewarp_async.urls import Location, RemoteFile
 
 _STDOUT = 1
 
@@ -50,12 +50,13 @@ class Output:
         """Write one line about something that went wrong."""
         self.say(f"facewarp: {text}", style="red")
 
-    async def path(self, path: Path) -> None:
+    async def path(self, path: Location) -> None:
         """Write a path to stdout as a line of its own: its very bytes, but made visible on a terminal."""
         await self.row(path)
 
-    async def row(self, *cells: str | Path) -> None:
+    async def row(self, *places: str | Location) -> None:
         """Write texts and paths to stdout as a line, with tabs between them, or spaces on a terminal; as `path`."""
+        cells = [str(place) if isinstance(place, RemoteFile) else place for place in places]
         if self._stdout_is_terminal:
             await self._line("  ".join(visible(cell) for cell in cells).encode("utf-8", "replace"))
         else:

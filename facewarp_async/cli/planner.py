@@ -6,21 +6,23 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import anyio
 from attrs import Factory, frozen
 
 from facewarp_async.checking import CheckedJob, check_job
+from facewarp_async.cli.arguments import exists
 from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.plan import Plan
 from facewarp_async.cli.provider import Embedded, Remote
 from facewarp_async.cli.resuming import journal_path, service_path
 from facewarp_async.cli.selection import BatchJobs
 from facewarp_async.errors import FaceWarpError, JournalError
-from facewarp_async.files import MediaFile
+from facewarp_async.files import AnyMedia
 from facewarp_async.journal import InDoubtChoice, JobRecord, JobState, Journal
 from facewarp_async.models import Asset, Job, MultiFaceSwap
 from facewarp_async.pipeline.memory import Counted, Memory
+from facewarp_async.pipeline.results import path_in
 from facewarp_async.uploads import SharedUploads
+from facewarp_async.urls import Location
 
 
 @frozen(kw_only=True)
@@ -32,14 +34,14 @@ class Planner:
         in_doubt: What to do about creates that were lost sight of.
         retry_failed: Whether jobs that have failed are tried again.
         most_tasks: How many tasks may be created.
-        has_journal: Whether earlier runs count.
+        state: Where earlier runs are remembered; ``None``: they do not count.
     """
 
-    out: Path
+    out: Location
     in_doubt: InDoubtChoice
     retry_failed: bool
     most_tasks: int | None
-    has_journal: bool
+    state: Path | None
 
     async def plan(self, jobs: BatchJobs, service: Remote | Embedded) -> Plan:
         """Look at each file, and at what is remembered of it.
@@ -81,7 +83,7 @@ class Planner:
         if record.state is JobState.FAILED:
             plan.failed_before += not self.retry_failed
             return needed if self.retry_failed else 0
-        if record.state is JobState.DONE and record.path and await anyio.Path(self.out / record.path).exists():
+        if record.state is JobState.DONE and record.path and await exists(path_in(self.out, record.path)):
             plan.done_before += 1
             return 0
         if record.pending is not None and self.in_doubt == "hold":
@@ -92,9 +94,9 @@ class Planner:
 
     @asynccontextmanager
     async def _earlier(self, service: Remote | Embedded) -> AsyncIterator[_Earlier]:
-        path = journal_path(self.out)
-        realm = await self._realm(service) if self.has_journal and await anyio.Path(path).exists() else None
-        if realm is None:
+        path = None if self.state is None else journal_path(self.state)
+        realm = await self._realm(service) if path is not None and await exists(path) else None
+        if path is None or realm is None:
             yield _Earlier(SharedUploads(_upload_nothing))
             return
         async with Journal(path, realm=realm) as journal:
@@ -113,8 +115,9 @@ class Planner:
         """Return whose tasks a service's are; ``None`` for one that has not been there yet."""
         if isinstance(service, Remote):
             return service.provider.realm or service.provider.base_url
-        folder = service_path(self.out)
-        if not await anyio.Path(folder / "service.db").exists():
+        assert self.state is not None
+        folder = service_path(self.state)
+        if not await exists(folder / "service.db"):
             return None
         # Not above: a command that speaks to a vendor has no use for it.
         from facewarp_async.server.state import State  # noqa: PLC0415
@@ -142,7 +145,7 @@ class _Earlier:
         async with self.memory.recall(job, checked, self.seen) as log:
             return log.record
 
-    async def to_upload(self, checked: CheckedJob) -> list[MediaFile]:
+    async def to_upload(self, checked: CheckedJob) -> list[AnyMedia]:
         """Return the files of a job that the service does not have, nor would have from a job before it."""
         found = []
         for file in (checked.media, *checked.faces):
@@ -155,5 +158,5 @@ class _Earlier:
         return found
 
 
-async def _upload_nothing(_file: MediaFile) -> Asset:
+async def _upload_nothing(_file: AnyMedia) -> Asset:
     raise AssertionError("a plan sends nothing")

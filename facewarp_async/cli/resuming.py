@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator
+import hashlib
+import os
+import re
+import sys
+from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -10,18 +14,64 @@ from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.tally import Tally
 from facewarp_async.errors import JournalCorruptError, JournalError
 from facewarp_async.pipeline import SwapPipeline
+from facewarp_async.urls import Location
 
 _FOLDER = ".facewarp"
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+_LONGEST_SHOWN = 40
+_PROGRAM = "facewarp-async"
 
 
-def journal_path(out: Path) -> Path:
-    """Return where the journal of an output folder is: in a hidden folder, so that nothing else looks like a result."""
-    return out / _FOLDER / "batch.db"
+def state_folder(out: Location, chosen: Path | None, environ: Mapping[str, str]) -> Path:
+    """Return where what is remembered of an output folder's batches is kept.
+
+    That is a hidden folder in it, so that nothing else looks like a result. SQLite needs a disk: of an output folder
+    elsewhere it is kept in the user's directory for the state of programs, and so on the machine that it ran on.
+
+    Args:
+        out: The output folder.
+        chosen: What the user chose instead.
+        environ: The environment variables.
+
+    Raises:
+        UsageError: There is no such directory.
+    """
+    if chosen is not None:
+        return chosen
+    if isinstance(out, Path):
+        return out / _FOLDER
+    state_dir = user_state_dir(environ)
+    if state_dir is None:
+        raise UsageError(
+            f"--out is {out}, and this user has no home directory to remember it in: choose one by --state"
+        )
+    url = out.lasting_url.rstrip("/")
+    shown = _UNSAFE.sub("-", str(out).partition("://")[2]).strip("-.")[-_LONGEST_SHOWN:]
+    return state_dir / f"{shown}-{hashlib.sha256(url.encode()).hexdigest()[:12]}"
 
 
-def service_path(out: Path) -> Path:
-    """Return where the embedded service keeps the files and tasks of an output folder's batches."""
-    return out / _FOLDER / "service"
+def user_state_dir(environ: Mapping[str, str], *, platform: str = sys.platform) -> Path | None:
+    """Return the package's folder in the user's directory for the state of programs; ``None``: there is none."""
+    if platform == "win32":
+        local = environ.get("LOCALAPPDATA")
+        return Path(local) / _PROGRAM if local else None
+    home = Path(environ.get("HOME") or os.path.expanduser("~"))  # noqa: PTH111 - Path.home raises where there is none
+    if platform == "darwin":
+        return home / "Library" / "Application Support" / _PROGRAM if home.is_absolute() else None
+    xdg = Path(environ.get("XDG_STATE_HOME", ""))
+    if xdg.is_absolute():  # the specification says to ignore a relative one
+        return xdg / _PROGRAM
+    return home / ".local" / "state" / _PROGRAM if home.is_absolute() else None
+
+
+def journal_path(state: Path) -> Path:
+    """Return where the journal is, in the folder for what is remembered."""
+    return state / "batch.db"
+
+
+def service_path(state: Path) -> Path:
+    """Return where the embedded service keeps its files and tasks, in the folder for what is remembered."""
+    return state / "service"
 
 
 @asynccontextmanager

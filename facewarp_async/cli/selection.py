@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 
 import anyio.to_thread
 
-from facewarp_async.cli.arguments import check_face, check_folders
+from facewarp_async.cli.arguments import check_face, check_folders, is_below
 from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.options import SelectionOptions
 from facewarp_async.errors import InputError
 from facewarp_async.models import Asset, DetectFaces, Job, MultiFaceSwap
 from facewarp_async.sources import FolderJobs, ManifestJobs, jobs_from_folder, jobs_from_manifest
+from facewarp_async.urls import Location
 
 BatchJobs = FolderJobs | ManifestJobs
 
 
 async def choose_jobs(
-    folder: Path | None, face: Path | None, out: Path, options: SelectionOptions, *, hd: bool
+    folder: Location | None, face: Location | None, out: Location, options: SelectionOptions, *, hd: bool
 ) -> BatchJobs:
     """Return the jobs that the command line means.
 
@@ -49,25 +49,24 @@ async def choose_jobs(
     )
 
 
-def _check_manifest_options(folder: Path | None, options: SelectionOptions) -> None:
+def _check_manifest_options(folder: Location | None, options: SelectionOptions) -> None:
     if folder is not None:
         raise UsageError(f"both a FOLDER, {folder}, and a --manifest are named: expected one of them")
     if options.include or options.exclude or not options.recursive:
         raise UsageError("--include, --exclude and --no-recursive choose from a FOLDER, not from a --manifest")
 
 
-def _check_rows(jobs: Iterable[Job], out: Path) -> None:
-    results = out.resolve()
+def _check_rows(jobs: Iterable[Job], out: Location) -> None:
     try:
         for job in jobs:
             for path in _paths(job):
-                if path.resolve().is_relative_to(results):
+                if is_below(path, out):
                     raise UsageError(f"--out {out} holds {path}: results go to a folder of their own")
     except InputError as error:
         raise UsageError(str(error)) from error
 
 
-def _paths(job: Job) -> Iterable[Path]:
+def _paths(job: Job) -> Iterable[Location]:
     files = [job.media]
     if isinstance(job, MultiFaceSwap):
         files += job.faces.values()

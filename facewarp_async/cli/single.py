@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 
 import anyio.to_thread
 
-from facewarp_async.cli.arguments import check_writable
+from facewarp_async.cli.arguments import check_writable, exists, is_any_of
 from facewarp_async.cli.exits import ExitCode, UsageError, exit_code_for
 from facewarp_async.cli.failures import failure_text
 from facewarp_async.cli.output import Output
@@ -19,6 +18,8 @@ from facewarp_async.errors import FaceWarpError, Stage
 from facewarp_async.models import Asset, DetectFaces, Job, Result, SwapResult
 from facewarp_async.pipeline import Completed, Event, Failed, Outcome, StageBegun, SwapPipeline
 from facewarp_async.pipeline.names import NameBook, target_path
+from facewarp_async.pipeline.results import path_in
+from facewarp_async.urls import Location, RemoteFile
 
 Fetch = Callable[[Result], Awaitable[None]]
 
@@ -77,40 +78,35 @@ async def _run(
     return outcome
 
 
-async def prepare_out(out: Path, sources: list[Path]) -> None:
+async def prepare_out(out: Location, sources: list[Location]) -> None:
     """See that a result can be written to a file or into a folder, and replaces nothing that it is made from.
 
     Raises:
         UsageError: It cannot, or would.
     """
-    await anyio.to_thread.run_sync(_check_out, out, sources)
-    await check_writable(out.parent if await anyio.to_thread.run_sync(_is_file_name, out) else out)
+    if await is_any_of(out, sources):
+        raise UsageError(f"--out {out} would be written over what the result is made from")
+    await check_writable(out.parent if await _is_file_name(out) else out)
 
 
-async def fetch_swap(result: SwapResult, out: Path, stem: str, client: FaceSwapClient, output: Output) -> None:
+async def fetch_swap(result: SwapResult, out: Location, stem: str, client: FaceSwapClient, output: Output) -> None:
     """Write a result to a file, or into a folder under a name that no file has yet, and tell the path."""
     # Only now, because the result's format is a part of its name.
-    target = await anyio.to_thread.run_sync(_target, out, stem, result)
+    is_file = await _is_file_name(out)
+    target = out if is_file else await free_path(out, stem, target_path(out, stem, result).suffix)
     await output.path(await client.download(result, target))
 
 
-def free_path(folder: Path, stem: str, extension: str) -> Path:
+async def free_path(folder: Location, stem: str, extension: str) -> Location:
     """Return a file of a folder that does not exist, called by a stem or nearly so."""
     names, job = NameBook(), DetectFaces(Asset(stem), name=stem)
-    while (target := folder / f"{names.claim(job)}{extension}").exists():
+    while await exists(target := path_in(folder, f"{names.claim(job)}{extension}")):
         continue
     return target
 
 
-def _check_out(out: Path, sources: list[Path]) -> None:
-    if out.exists() and any(out.samefile(path) for path in sources):
-        raise UsageError(f"--out {out} would be written over what the result is made from")
-
-
-def _is_file_name(out: Path) -> bool:
-    """A folder is what exists as one or has no extension."""
-    return bool(out.suffix) and not out.is_dir()
-
-
-def _target(out: Path, stem: str, result: SwapResult) -> Path:
-    return out if _is_file_name(out) else free_path(out, stem, target_path(out, stem, result).suffix)
+async def _is_file_name(out: Location) -> bool:
+    """A folder is what exists as one or has no extension; elsewhere, what has none or ends with a slash."""
+    if isinstance(out, RemoteFile):
+        return bool(out.suffix) and not out.url.endswith("/")
+    return bool(out.suffix) and not await anyio.to_thread.run_sync(out.is_dir)

@@ -15,6 +15,7 @@ from facewarp_async.cli.output import Output
 from facewarp_async.cli.provider import choose_service, open_client
 from facewarp_async.cli.single import fetch_swap, prepare_out, run_single
 from facewarp_async.models import FaceDetection, ImageSwap, MultiFaceSwap, Result, VideoSwap
+from facewarp_async.urls import Location
 
 
 @frozen(kw_only=True)
@@ -30,16 +31,16 @@ class SwapCommand:
         service: Whom to ask.
     """
 
-    media: Path
-    faces: Path | Mapping[int, Path]
-    out: Path | None
+    media: Location
+    faces: Location | Mapping[int, Location]
+    out: Location | None
     hd: bool
     service: ServiceOptions
 
     async def __call__(self, output: Output) -> ExitCode:
         """Run it."""
         file = await check_media(self.media)
-        faces = [self.faces] if isinstance(self.faces, Path) else list(self.faces.values())
+        faces = list(self.faces.values()) if isinstance(self.faces, Mapping) else [self.faces]
         for face in faces:
             await check_face(face)
         service = choose_service(self.service, os.environ)
@@ -55,7 +56,7 @@ class SwapCommand:
             return await run_single(job, fetch, client, output)
 
     def _job(self, name: str, *, is_video: bool) -> ImageSwap | VideoSwap | MultiFaceSwap:
-        if not isinstance(self.faces, Path):
+        if isinstance(self.faces, Mapping):
             return MultiFaceSwap(self.media, self.faces, self.hd, name=name)
         swap = VideoSwap if is_video else ImageSwap
         return swap(self.media, self.faces, self.hd, name=name)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any
 
 from attrs import frozen
@@ -20,6 +19,7 @@ from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Timeouts
 from facewarp_async.errors import Stage
 from facewarp_async.models import FaceDetection, Result, Task, VideoResult
+from facewarp_async.urls import Location
 
 
 @frozen(kw_only=True)
@@ -34,7 +34,7 @@ class TaskCommand:
     """
 
     task_id: int
-    out: Path | None
+    out: Location | None
     as_json: bool
     service: ServiceOptions
 
@@ -59,7 +59,7 @@ class TaskCommand:
             what = "" if task.result is None else f", {_described(task.result)}"
             await output.text(f"task {task.id}: {task.status.value}{what}")
 
-    async def _fetch(self, out: Path, client: FaceSwapClient, output: Output) -> None:
+    async def _fetch(self, out: Location, client: FaceSwapClient, output: Output) -> None:
         with job_progress(output, f"task {self.task_id}") as show:
             show(Stage.WAIT)
             result = await client.wait_for_task(self.task_id, timeout_s=Timeouts().video_task_s)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import uuid
 from collections.abc import Sequence
 from concurrent.futures import Future
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Any
 import anyio
 
 from facewarp_async.errors import FaceWarpError, OutputError, RequestTimeoutError
+from facewarp_async.remote import threads
 from facewarp_async.remote.looking import identify
 from facewarp_async.remote.store import Place, locate, writing
 from facewarp_async.remote.threads import Line, answer
@@ -138,6 +140,32 @@ class RemoteWriting:
         finally:
             if self._part == place.path:
                 opened.closed = True  # or it would be closed when it is forgotten, and show what there is of it
+
+
+async def try_out(folder: RemoteFile) -> None:
+    """Write a small file into a folder and remove it again.
+
+    Raises:
+        OutputError: It cannot be written.
+    """
+    file = folder.joined(f".facewarp-{uuid.uuid4().hex[:12]}")
+    trial = RemoteWriting(file)
+    trial.add([b"may be removed\n"])
+    try:
+        await trial.commit()
+    except BaseException:
+        await trial.abort()
+        raise
+    try:
+        await threads.run(file, partial(_remove, file))
+    except FaceWarpError as error:  # some may write and not remove, which is enough for results
+        logger.warning("%s", error)
+
+
+def _remove(file: RemoteFile) -> None:
+    with writing(file):
+        place = locate(file)
+        place.fs.rm_file(place.path)
 
 
 def _rename(place: Place, old: str, new: str) -> None:
