@@ -1,0 +1,27 @@
+"""What became of a batch, as one HTML page. Needs the extra ``cli``; to put pictures into the page, also ``local``."""
+
+from facewarp_async.errors import MissingExtraError
+
+try:
+    from facewarp_async.report.page import write_page
+except ModuleNotFoundError as error:
+    if error.name not in {"jinja2", "markupsafe"}:
+        raise
+    raise MissingExtraError("a report is made with jinja2: pip install 'facewarp-async[cli]'") from error
+
+from facewarp_async.report.cards import Pictures
+from facewarp_async.report.reading import build_report, read_report
+from facewarp_async.report.values import Fate, JobReport, Phase, Report, RunReport, Span
+
+__all__ = [
+    "Fate",
+    "JobReport",
+    "Phase",
+    "Pictures",
+    "Report",
+    "RunReport",
+    "Span",
+    "build_report",
+    "read_report",
+    "write_page",
+]
