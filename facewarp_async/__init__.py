@@ -104,7 +104,7 @@ if TYPE_CHECKING:
     from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
     from facewarp_async.policy.retry import RetryPolicy
     from facewarp_async.sources import FolderJobs, ManifestJobs, jobs_from_folder, jobs_from_manifest
-from facewarp_async.urls import RemoteFile
+    from facewarp_async.urls import RemoteFile
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())  # silent unless the application wants to hear
 
@@ -129,6 +129,7 @@ _HOMES = {
     "policy.polling": "FixedPolling LearntPolling PollPolicy",
     "policy.retry": "RetryPolicy",
     "sources": "FolderJobs ManifestJobs jobs_from_folder jobs_from_manifest",
+    "urls": "RemoteFile",
 }
 """Where the public names live. A module is imported when one of its names is first asked for: starting stays cheap."""
 
