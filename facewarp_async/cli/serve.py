@@ -47,12 +47,12 @@ class ServeCommand:
             except OSError as error:
                 raise UsageError(f"{error.filename or self.data_dir}: cannot be used: {error.strerror}") from error
             await output.text(service.provider.base_url)
-            output.say_lines(_guide(service.provider, service.auth))
+            output.say_lines(_guide(service.provider, service.auth, service.page_url))
             await anyio.sleep_forever()
         raise AssertionError  # nothing but a cancellation ends the sleep
 
 
-def _guide(provider: Provider, key: ApiKey) -> str:
+def _guide(provider: Provider, key: ApiKey, page_url: str) -> str:
     rate = provider.requests_per_second
     return (
         "the local service is ready; Ctrl-C ends it. To use it from another shell:\n"
@@ -60,5 +60,7 @@ def _guide(provider: Provider, key: ApiKey) -> str:
         f"  export FACEWARP_BASE_URL={shlex.quote(provider.base_url)}\n"
         f"  export FACEWARP_API_KEY={shlex.quote(key.key)}\n"
         f"and then, for example:\n"
-        f"  facewarp swap team.jpg me.jpg" + ("" if rate is None else f" --rps {rate:g}")
+        f"  facewarp swap team.jpg me.jpg{'' if rate is None else f' --rps {rate:g}'}\n"
+        "To watch its tasks and requests, open this link, which holds the key to that page:\n"
+        f"  {page_url}"
     )

@@ -6,14 +6,14 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from functools import partial
 from typing import Any
 
 import anyio
 from aiohttp import web
-from attrs import frozen
+from attrs import field, frozen
 
 from facewarp_async.models import TaskKind
 from facewarp_async.redaction import redact_text
@@ -25,6 +25,7 @@ from facewarp_async.server.connections import reset
 from facewarp_async.server.faults import Fault, FaultPlan, Hit
 from facewarp_async.server.ledger import Ledger
 from facewarp_async.server.limits import SlidingWindow
+from facewarp_async.server.page import Page
 from facewarp_async.server.played import answer_instead, spoil
 from facewarp_async.server.sigv4 import SignatureError
 from facewarp_async.server.storage import CutError, Storage, call_name
@@ -50,6 +51,7 @@ class Gate:
     Attributes:
         api: The calls of the protocol.
         storage: The storage behind presigned URLs.
+        page: The page on which people watch.
         authoriser: Who may call.
         windows: The request limit of each credential.
         faults: What goes wrong on purpose.
@@ -57,10 +59,12 @@ class Gate:
         clock: The time, with its zone.
         about: What ``GET /`` says.
         stall_s: How long the body of a call may take.
+        secrets: What gets into no log, wherever a caller has put it.
     """
 
     api: Api
     storage: Storage
+    page: Page
     authoriser: Authoriser
     windows: Mapping[Caller, SlidingWindow]
     faults: FaultPlan
@@ -68,10 +72,13 @@ class Gate:
     clock: Callable[[], datetime]
     about: Mapping[str, str]
     stall_s: float
+    secrets: Sequence[str] = field(repr=False)
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request."""
-        began = time.perf_counter()
+        if self.page.is_meant(request):
+            return await self.page.handle(request)
+        began, at = time.perf_counter(), self.clock().timestamp()
         path = request.raw_path.partition("?")[0]
         in_storage = path.startswith("/storage/")
         call = call_name(request.method) if in_storage else path if path in _METHODS else "other"
@@ -84,17 +91,13 @@ class Gate:
             response = await self._with_fault(request, act, hit)
         except CutError:
             response = reset(request)
+        took_s, fault = time.perf_counter() - began, hit.fault.name if hit else ""
+        file = self.storage.name_of(path) if in_storage else ""
+        self.page.seen.add(request, response, at=at, took_s=took_s, file=file, fault=fault)
         if _log.isEnabledFor(logging.DEBUG):
-            took_ms = (time.perf_counter() - began) * 1000
-            target = redact_text(request.raw_path)
-            _log.debug(
-                "%s %s: HTTP %d, %.1f ms%s",
-                request.method,
-                target,
-                response.status,
-                took_ms,
-                f", {hit.fault.name}" if hit else "",
-            )
+            target = redact_text(request.raw_path, self.secrets)
+            note = f", {fault}" if fault else ""
+            _log.debug("%s %s: HTTP %d, %.1f ms%s", request.method, target, response.status, took_s * 1000, note)
         return response
 
     async def _with_fault(

@@ -14,7 +14,7 @@ from facewarp_async.server.objects import Blob, ObjectStore
 from facewarp_async.server.records import StoredObject
 from facewarp_async.server.work import Made, MadeFace, MadeFaces, MadeImage, MadeVideo
 
-_CONTENT_TYPES = {
+CONTENT_TYPES = {
     MediaType.JPEG: "image/jpeg",
     MediaType.PNG: "image/png",
     MediaType.WEBP: "image/webp",
@@ -24,6 +24,7 @@ _CONTENT_TYPES = {
     MediaType.MOV: "video/quicktime",
     MediaType.WEBM: "video/webm",
 }
+"""What a download says of each format."""
 
 
 @frozen(kw_only=True)
@@ -72,7 +73,7 @@ def _extension(blob: Blob, path: Path) -> str:
 
 
 def _name(blob: Blob, key: str, now: datetime) -> StoredObject:
-    content_type = _CONTENT_TYPES[blob.media_type] if blob.media_type else "application/octet-stream"
+    content_type = CONTENT_TYPES[blob.media_type] if blob.media_type else "application/octet-stream"
     return StoredObject(key=key, created=now.timestamp(), blob=blob, content_type=content_type)
 
 

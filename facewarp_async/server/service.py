@@ -33,6 +33,8 @@ from facewarp_async.server.ledger import Ledger
 from facewarp_async.server.limits import SlidingWindow
 from facewarp_async.server.objects import ObjectStore
 from facewarp_async.server.overview import SeenTask, see_task
+from facewarp_async.server.page import Door, Page, SeenRequests
+from facewarp_async.server.page.page import load_files
 from facewarp_async.server.retention import Retention
 from facewarp_async.server.runners import EngineRunner, Runner
 from facewarp_async.server.sigv4 import MAX_EXPIRY_S, SigningKey
@@ -177,11 +179,12 @@ class LocalService:
 
     async def _settings(self) -> dict[str, str]:
         settings = {}
-        for name in ("api_key", "client_id", "client_secret", "access_key", "signing_secret", "token_secret"):
+        for name in (*self._given, "access_key", "signing_secret", "token_secret", "page_token"):
             settings[name] = self._given.get(name) or await self._state.setting(name)
         self._realm = await self._state.setting("realm")
         settings["account"] = await self._state.setting("account", lambda: "3620")
         settings["version"] = await anyio.to_thread.run_sync(version, "facewarp-async")
+        await anyio.to_thread.run_sync(load_files)
         self.auth: ApiKey = ApiKey(settings["api_key"])
         self.client_credentials: ClientCredentials = ClientCredentials(settings["client_id"], settings["client_secret"])
         return settings
@@ -217,16 +220,31 @@ class LocalService:
             later_statuses=self._later_statuses,
         )
         authoriser = Authoriser(self.auth, self.client_credentials, settings["token_secret"], self._token_lifetime_s)
+        about = {"name": "facewarp-async local service", "version": settings["version"]}
+        self._door = Door(settings["page_token"], self._host)
+        secrets = (settings["api_key"], settings["client_secret"], settings["page_token"])
+        page = Page(
+            door=self._door,
+            state=self._state,
+            storage=storage,
+            seen=SeenRequests(secrets=secrets),
+            credits=self._credits,
+            requests_per_second=self._requests_per_second,
+            clock=self._clock,
+            about=about,
+        )
         return Gate(
             api=api,
             storage=storage,
+            page=page,
             authoriser=authoriser,
             windows={caller: SlidingWindow(self._requests_per_second) for caller in Caller},
             faults=self.faults,
             ledger=self.ledger,
             clock=self._clock,
-            about={"name": "facewarp-async local service", "version": settings["version"]},
+            about=about,
             stall_s=self._stall_s,
+            secrets=secrets,
         )
 
     @asynccontextmanager
@@ -258,6 +276,11 @@ class LocalService:
         host = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self._host, self._host)  # noqa: S104 - no bind
         base_url = f"http://{f'[{host}]' if ':' in host else host}:{port}"
         return local_provider(base_url, requests_per_second=self._requests_per_second, realm=self._realm)
+
+    @property
+    def page_url(self) -> str:
+        """The link to the page on which to watch its tasks and requests. It holds a token: whoever has it gets in."""
+        return f"{self.provider.base_url}/?token={self._door.token}"
 
     @property
     def tasks(self) -> list[SeenTask]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
@@ -41,7 +42,13 @@ Statement = tuple[str, tuple[Any, ...]]
 
 
 class State:
-    """The service's memory. Made by `open`, ended by `close`."""
+    """The service's memory. Made by `open`, ended by `close`.
+
+    Attributes:
+        objects: What was uploaded and made, by key.
+        tasks: The tasks, the oldest first, by number.
+        progress: How many tasks are how far.
+    """
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -50,6 +57,7 @@ class State:
         self._next_task_id = 1
         self.objects: dict[str, StoredObject] = {}
         self.tasks: dict[int, StoredTask] = {}
+        self.progress: Counter[Progress] = Counter()
 
     @classmethod
     async def open(cls, folder: Path) -> State:
@@ -78,6 +86,7 @@ class State:
         self._settings = dict(rows("SELECT name, value FROM settings"))
         self.objects = {key: load_object(key, value) for key, value in rows("SELECT key, value FROM objects")}
         self.tasks = {id_: load_task(id_, value) for id_, value in rows("SELECT id, value FROM tasks ORDER BY id")}
+        self.progress = Counter(task.progress for task in self.tasks.values())
         last = rows("SELECT seq FROM sqlite_sequence WHERE name = 'tasks'").fetchone()
         # A service that begins anew does not count from 1: a caller that remembers tasks of an earlier one at the same
         # address must not be given another job's.
@@ -115,7 +124,7 @@ class State:
         if credits is not None:
             statements.append((_PUT_SETTING, ("credits", str(credits))))
         await self._write(statements)
-        self.tasks[task.id] = task
+        self._show(task)
         return task
 
     async def end_task(self, task: StoredTask, *, objects: Iterable[StoredObject] = ()) -> None:
@@ -125,11 +134,18 @@ class State:
         statements.append((_PUT_TASK, (task.id, dump_task(task))))
         await self._write(statements)
         self.objects.update((stored.key, stored) for stored in made)
-        self.tasks[task.id] = task
+        self._show(task)
 
     def show_processing(self, task_id: int) -> None:
         """Show a task as being worked on. Not kept: after a restart it waits again."""
-        self.tasks[task_id] = evolve(self.tasks[task_id], progress=Progress.PROCESSING)
+        self._show(evolve(self.tasks[task_id], progress=Progress.PROCESSING))
+
+    def _show(self, task: StoredTask) -> None:
+        before = self.tasks.get(task.id)
+        if before is not None:
+            self.progress[before.progress] -= 1
+        self.progress[task.progress] += 1
+        self.tasks[task.id] = task
 
     async def forget(self, *, keys: Iterable[str] = (), task_ids: Iterable[int] = ()) -> None:
         """Drop keys and tasks."""
@@ -140,7 +156,8 @@ class State:
         for key in keys:
             self.objects.pop(key, None)
         for task_id in task_ids:
-            self.tasks.pop(task_id, None)
+            if (task := self.tasks.pop(task_id, None)) is not None:
+                self.progress[task.progress] -= 1
 
 
 def _connect(folder: Path) -> sqlite3.Connection:

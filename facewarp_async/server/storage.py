@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import aclosing
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from types import MappingProxyType
 from urllib.parse import unquote
 
 import anyio
@@ -72,6 +73,24 @@ class Storage:
         if request.method in {"GET", "HEAD"}:
             return await self._get(request, key, fault)
         raise SignatureError(405, "MethodNotAllowed", "The specified method is not allowed against this resource")
+
+    def name_of(self, raw_path: str) -> str:
+        """Return what the caller called the file that is behind a path, empty where nothing is known of it."""
+        stored = self.state.objects.get(unquote(raw_path.removeprefix(STORAGE_PATH)))
+        return "" if stored is None else stored.name
+
+    async def give(self, request: web.BaseRequest, key: str, *, headers: Mapping[str, str]) -> web.StreamResponse:
+        """Answer with an object to somebody who was let in by other means than a signature.
+
+        Args:
+            request: A GET or HEAD, perhaps for a part of it.
+            key: The object.
+            headers: Are added to the answer's, or replace them.
+
+        Raises:
+            SignatureError: There is no such object, or no such part of it.
+        """
+        return await self._get(request, key, None, headers)
 
     def _authorise(self, request: web.BaseRequest) -> str:
         """Check the signature and return the key."""
@@ -149,11 +168,13 @@ class Storage:
 
         return read
 
-    async def _get(self, request: web.BaseRequest, key: str, fault: Fault | None) -> web.StreamResponse:
+    async def _get(
+        self, request: web.BaseRequest, key: str, fault: Fault | None, more: Mapping[str, str] = MappingProxyType({})
+    ) -> web.StreamResponse:
         stored = self.state.objects.get(key)
         if stored is None or stored.blob is None:
             raise SignatureError(404, "NoSuchKey", "The specified key does not exist.")
-        headers = _headers(stored, stored.blob)
+        headers = _headers(stored, stored.blob) | dict(more)
         if (status := _precondition(request, headers["ETag"])) is not None:
             return web.Response(status=status, headers={"ETag": headers["ETag"]})
         span, status = _span(request, stored.blob, headers), 200

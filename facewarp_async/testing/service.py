@@ -108,6 +108,11 @@ class FakeService:
         return self._service.provider.base_url
 
     @property
+    def page_url(self) -> str:
+        """The link to the page on which to watch it, for whoever stops a test to look."""
+        return self._service.page_url
+
+    @property
     def provider(self) -> Provider:
         """What a client needs to know of it, which will not dawdle: tasks are looked at soon."""
         return attrs.evolve(self._service.provider, typical_image_s=_TYPICAL_S, typical_video_s=_TYPICAL_S)

@@ -136,9 +136,10 @@ Serve = Callable[..., AbstractAsyncContextManager[Harness]]
 async def _serve(**options: Any) -> AsyncIterator[Harness]:
     options.setdefault("runner", InstantRunner())
     connector = aiohttp.TCPConnector(limit=0)
+    bare = aiohttp.DummyCookieJar()  # cookies are sent where a test sends them, and nowhere else
     async with (
         LocalService(**options) as service,
-        aiohttp.ClientSession(connector=connector, timeout=aiohttp.ClientTimeout(total=20)) as http,
+        aiohttp.ClientSession(connector=connector, cookie_jar=bare, timeout=aiohttp.ClientTimeout(total=20)) as http,
     ):
         yield Harness(service, http)
 
