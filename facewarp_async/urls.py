@@ -21,7 +21,8 @@ _PASSWORD = re.compile(r"(?<=:)[^:@]*(?=@)")
 _VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _SIGNATURES = {"x-amz-signature", "x-goog-signature", "signature", "sig"}
 _SIGNING = re.compile(
-    r"x-(amz|goog)-.*|signature|sig|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid|s[etprvk].{0,3}",
+    r"x-(amz|goog)-.*|signature|sig|expires|policy|key-pair-id|awsaccesskeyid|googleaccessid"
+    r"|s[evtprs]|srt|sip|spr|ske|skt|sks|skv|skoid|sktid|sdd",
     re.IGNORECASE,
 )
 """What else stands in a signed URL and differs each time it is signed: of S3, Google, CloudFront and Azure."""
@@ -97,9 +98,8 @@ class RemoteFile:
     def joined(self, below: str) -> RemoteFile:
         """Return the file that a path with ``/`` leads to from here."""
         root, path, query = self._parts
-        folder = path.rstrip("/")
         step = quote(below) if self.is_encoded else below
-        return RemoteFile(f"{root}{folder}/{step}{query}" if folder or "/" not in root[-1:] else f"{root}{step}{query}")
+        return RemoteFile(f"{root}{path.rstrip('/')}/{step}{query}")
 
     def led_to(self, relative: str) -> RemoteFile:
         """Return the file that a relative path leads to from here, which may go up."""
