@@ -31,5 +31,7 @@ python_maximum_signature_line_length = 88
 
 html_theme = "furo"
 html_title = "facewarp-async"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
 html_copy_source = False
 html_show_sphinx = False

@@ -26,11 +26,14 @@ HEADINGS = ("error", "code", "means", "what to do", "ends the batch")
 
 def error_rows() -> Iterator[tuple[str, str, str, str, str]]:
     """Return a row for each error that callers may meet, in the order of the file that defines them."""
-    for cls in vars(errors).values():
-        if isinstance(cls, type) and issubclass(cls, FaceWarpError) and cls is not FaceWarpError:
-            code = "" if cls.default_code is None else str(cls.default_code)
-            meaning, remedy = _meaning(cls), _remedy(cls)
-            yield cls.__name__, code, meaning, remedy, "yes" if cls.recovery is Recovery.STOP_BATCH else ""
+    for cls in _errors():
+        code = "" if cls.default_code is None else str(cls.default_code)
+        yield cls.__name__, code, _meaning(cls), _remedy(cls), "yes" if cls.recovery is Recovery.STOP_BATCH else ""
+
+
+def _errors() -> list[type[FaceWarpError]]:
+    classes = [cls for cls in vars(errors).values() if isinstance(cls, type) and issubclass(cls, FaceWarpError)]
+    return [cls for cls in classes if cls is not FaceWarpError]
 
 
 def _meaning(cls: type[FaceWarpError]) -> str:
@@ -64,6 +67,15 @@ class ErrorTable(SphinxDirective):
         for name, *rest in error_rows():
             lines.append(_row([f"{{py:obj}}`~{PACKAGE}.{name}`", *(text.replace("``", "`") for text in rest)]))
         return self.parse_text_to_nodes("\n".join(lines))
+
+
+class ErrorReference(SphinxDirective):
+    """``{error-reference}``: the docstring of each error."""
+
+    def run(self) -> list[nodes.Node]:
+        """Have autodoc explain them."""
+        entries = [f".. autoexception:: {PACKAGE}.{cls.__name__}\n   :show-inheritance:" for cls in _errors()]
+        return self.parse_text_to_nodes("\n".join(["```{eval-rst}", *entries, "```"]))
 
 
 def _row(cells: Any) -> str:
@@ -120,6 +132,7 @@ def leave_out_absent(app: Sphinx, name: str, source: list[str]) -> None:
 def setup(app: Sphinx) -> dict[str, bool]:
     """Be an extension of Sphinx."""
     app.add_directive("error-table", ErrorTable)
+    app.add_directive("error-reference", ErrorReference)
     app.add_lexer("csv", TextLexer)  # Pygments knows none, and columns need no colours
     app.connect("source-read", leave_out_absent)
     app.connect("missing-reference", link_public_name)
