@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facewarp_async.models import MediaType
-from facewarp_async.wire.media_types import SNIFF_BYTES, sniff
+from facewarp_async.wire.media_types import MAX_FILE_BYTES, SNIFF_BYTES, sniff
 
 
 def iso(brand: bytes) -> bytes:
@@ -24,13 +24,15 @@ def iso(brand: bytes) -> bytes:
         (b"GIF89a", MediaType.GIF),
         (iso(b"isom"), MediaType.MP4),
         (iso(b"mp42"), MediaType.MP4),
-        (iso(b"M4V "), MediaType.M4V),
+        *((iso(brand), MediaType.M4V) for brand in (b"M4V ", b"M4VH", b"M4VP")),
         (iso(b"qt  "), MediaType.MOV),
-        (b"\x00\x00\x00\x08wide\x00\x00\x00\x00mdat", MediaType.MOV),
+        *((b"\x00\x00\x00\x08" + box, MediaType.MOV) for box in (b"moov", b"mdat", b"wide", b"free", b"skip", b"pnot")),
         (b"\x1a\x45\xdf\xa3\x01\x00\x00\x00\x00\x00\x00\x1f\x42\x86\x81\x01\x42\x82\x84webm", MediaType.WEBM),
         (b"\x1a\x45\xdf\xa3\x01\x00\x00\x00\x00\x00\x00\x1f\x42\x86\x81\x01\x42\x82\x88matroska", None),
-        (iso(b"heic"), None),
-        (iso(b"avif"), None),
+        (b"\x1a\x45\xdf\xa3" + b"-" * 56 + b"webm", MediaType.WEBM),
+        (b"\x1a\x45\xdf\xa3" + b"-" * 57 + b"webm", None),  # a word of the media, and not of its head
+        *((iso(brand), None) for brand in (b"heic", b"heix", b"heif", b"mif1", b"msf1", b"avif", b"avis")),
+        *((iso(brand), None) for brand in (b"M4A ", b"M4B ", b"crx ")),
         (b"RIFF\x24\x00\x00\x00WAVEfmt ", None),
         (b"BM\x00\x00", None),
         (b"%PDF-1.7", None),
@@ -39,6 +41,10 @@ def iso(brand: bytes) -> bytes:
 )
 def test_a_format_is_told_by_its_first_bytes(head: bytes, expected: MediaType | None) -> None:
     assert sniff(head) is expected
+
+
+def test_a_file_of_five_hundred_megabytes_is_the_largest() -> None:
+    assert MAX_FILE_BYTES == 524_288_000
 
 
 @given(st.binary(max_size=SNIFF_BYTES))
