@@ -6,6 +6,8 @@ import asyncio
 import hashlib
 import logging
 import pickle
+import time
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -19,7 +21,7 @@ from facewarp_async.distributed.run import Run
 from facewarp_async.distributed.sessions import DriverSession, WorkerSession
 from facewarp_async.distributed.values import RunSettings, Versions, check_versions
 from facewarp_async.errors import ClusterError, ConfigurationError
-from facewarp_async.journal import Journal
+from facewarp_async.journal import Ending, Journal, RunRecord
 
 logger = logging.getLogger(__name__)
 
@@ -43,25 +45,23 @@ class ActiveRun:
         self.threads = 0
         self.workers: set[WorkerSession] = set()
         self.stopped_by: bytes | None = None
+        self.is_complete = False
         self._journal = journal
+        self._began_at = time.time()
+        self._calls: Counter[str] = Counter()
         self._is_empty = asyncio.Event()
         self._is_empty.set()
         self._closing: asyncio.Task[None] | None = None
 
     def enter(self, session: WorkerSession) -> None:
-        """Have a worker.
-
-        Raises:
-            ClusterError: The batch is being closed.
-        """
-        if self.is_closing:
-            raise ClusterError("the batch has ended")
+        """Have a worker."""
         self.workers.add(session)
         self._is_empty.clear()
 
     def leave(self, session: WorkerSession) -> None:
         """Take note that a worker is gone."""
         session.end()
+        self._calls.update(session.calls)
         self.workers.discard(session)
         if not self.workers:
             self._is_empty.set()
@@ -118,7 +118,26 @@ class ActiveRun:
             logger.warning("%s did not end its part of the batch in time", session.worker)
             self.give_up(session.worker)
         self.run.close()
+        self._journal.end_run()
         await self._journal.__aexit__(None, None, None)
+
+    def look(self) -> RunRecord:
+        """Return what there is to say of the run."""
+        calls = sum((Counter(session.calls) for session in self.workers), self._calls)
+        stopped_by = None if self.stopped_by is None else pickle.loads(self.stopped_by)  # noqa: S301 - as above
+        return RunRecord(
+            provider=self.run.settings.client.provider.name,
+            began_at=self._began_at,
+            seen_at=time.time(),
+            calls=calls,
+            ending=self._ending() if self.is_closing else None,
+            reason="" if stopped_by is None else str(stopped_by),
+        )
+
+    def _ending(self) -> Ending:
+        if self.stopped_by is not None:
+            return Ending.STOPPED
+        return Ending.FINISHED if self.is_complete else Ending.INTERRUPTED
 
 
 class Coordinator:
@@ -156,6 +175,7 @@ class Coordinator:
             raise
         active = self._runs[name] = ActiveRun(run, journal, self._account(settings))
         active.threads = self._threads()
+        journal.begin_run(active.look)
         return active
 
     def _account(self, settings: RunSettings) -> Account | None:
@@ -178,20 +198,10 @@ class Coordinator:
         finally:
             door.leave()
 
-    def join(self, name: str, worker: str, versions: Versions, link: Link) -> tuple[WorkerSession, ActiveRun]:
-        """Have a worker take part in a batch.
-
-        Raises:
-            ClusterError: There is no such batch, or it has ended.
-            ConfigurationError: The worker has another version of the package.
-        """
-        check_versions(versions, who=f"the worker at {worker}")
+    def active(self, name: str) -> ActiveRun | None:
+        """Return a batch that goes on."""
         active = self._runs.get(name)
-        if active is None:
-            raise ClusterError("the batch has ended")
-        session = WorkerSession(active, worker, link)
-        active.enter(session)
-        return session, active
+        return None if active is None or active.is_closing else active
 
     def end(self, name: str) -> None:
         """Close a batch whose driver is gone."""
@@ -240,7 +250,12 @@ class _Door:
         raise ClusterError(f"{op} before joining")
 
     def _join(self, name: str, worker: str, versions: Versions) -> Value:
-        session, active = self._coordinator.join(name, worker, versions, self.link)
+        check_versions(versions, who=f"the worker at {worker}")
+        active = self._coordinator.active(name)
+        if active is None:
+            return None
+        session = WorkerSession(active, worker, self.link)
+        active.enter(session)
         self._session = session
         self.leave = lambda: active.leave(session)
         return pickle.dumps(active.run.settings)

@@ -13,7 +13,6 @@ import pickle
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import anyio
 from distributed.comm.core import connect
 
 from facewarp_async.errors import ClusterError, FaceWarpError
@@ -66,6 +65,8 @@ class Link:
     """
 
     def __init__(self, comm: Comm, other: Other, *, name: str) -> None:
+        self.is_lost = False
+        """Whether nothing can be said any more."""
         self._comm = comm
         self._other = other
         self._name = name
@@ -74,14 +75,6 @@ class Link:
         self._answering: dict[int, asyncio.Task[None]] = {}
         self._outbox: list[tuple[Value, ...]] = []
         self._is_due = asyncio.Event()
-        self._is_said = asyncio.Event()
-        self._is_said.set()
-        self._lost = asyncio.Event()
-
-    @property
-    def is_lost(self) -> bool:
-        """Whether nothing can be said any more."""
-        return self._lost.is_set()
 
     async def run(self) -> None:
         """Carry on until either side closes, or the other one dies. Waiting calls are answered with an error then."""
@@ -89,7 +82,7 @@ class Link:
         try:
             while True:
                 for item in await self._comm.read():
-                    self._take(item)
+                    self._take(*item)
         except OSError:
             pass  # how a comm says that it has ended
         finally:
@@ -97,8 +90,7 @@ class Link:
             self._end()
 
     def _end(self) -> None:
-        self._lost.set()
-        self._is_said.set()
+        self.is_lost = True
         self._comm.abort()
         for task in self._answering.values():
             task.cancel()
@@ -110,21 +102,13 @@ class Link:
     def _loss(self) -> ClusterError:
         return ClusterError(f"the connection to {self._name} was lost")
 
-    async def lost(self) -> None:
-        """Wait until the link is lost."""
-        await self._lost.wait()
-
     def close(self) -> None:
         """End the link. What was said and has not left is not said."""
         self._comm.abort()
 
-    async def flush(self) -> None:
-        """Wait until what was said has left, or cannot any more."""
-        await self._is_said.wait()
-
     def note(self, op: str, *arguments: Value) -> None:
         """Say something and expect no answer. It is lost where the link is."""
-        self._send((_NOTE, 0, op, arguments))
+        self._send(_NOTE, 0, op, arguments)
 
     async def call(self, op: str, *arguments: Value, abandoned: Callable[[Value], None] | None = None) -> Value:
         """Ask for something.
@@ -142,39 +126,34 @@ class Link:
             raise self._loss()
         number = next(self._numbers)
         future = self._calls[number] = asyncio.get_running_loop().create_future()
-        self._send((_CALL, number, op, arguments))
+        self._send(_CALL, number, op, arguments)
         try:
             return await asyncio.shield(future)
         except asyncio.CancelledError:
-            self._send((_CANCEL, number))
+            self._send(_CANCEL, number)
             future.add_done_callback(lambda done: _pass_on(done, abandoned))
             raise
 
-    def _send(self, item: tuple[Value, ...]) -> None:
+    def _send(self, *item: Value) -> None:
         if not self.is_lost:
             self._outbox.append(item)
-            self._is_said.clear()
             self._is_due.set()
 
     async def _write(self) -> None:
         try:
-            while True:
-                await self._is_due.wait()
+            while await self._is_due.wait():
                 self._is_due.clear()
-                while self._outbox:
-                    items, self._outbox = self._outbox[:_MOST_IN_A_MESSAGE], self._outbox[_MOST_IN_A_MESSAGE:]
+                while items := self._outbox[:_MOST_IN_A_MESSAGE]:
+                    del self._outbox[:_MOST_IN_A_MESSAGE]
                     await self._comm.write(items)
-                self._is_said.set()
         except OSError:
             self._comm.abort()  # the reader notices
 
-    def _take(self, item: tuple[Value, ...]) -> None:
-        kind, number, *rest = item
+    def _take(self, kind: int, number: int, *rest: Value) -> None:
         if kind == _NOTE:
             self._other.note(*rest)
         elif kind == _CALL:
-            task = asyncio.create_task(self._answer(number, *rest))
-            self._answering[number] = task
+            self._answering[number] = asyncio.create_task(self._answer(number, *rest))
         elif kind == _CANCEL:
             if (answering := self._answering.get(number)) is not None:
                 answering.cancel()
@@ -186,17 +165,17 @@ class Link:
 
     async def _answer(self, number: int, op: str, arguments: tuple[Value, ...]) -> None:
         try:
-            value = await self._other.answer(op, tuple(arguments))
+            value = await self._other.answer(op, arguments)
         except asyncio.CancelledError:
-            self._send((_ERROR, number, pickle.dumps(ClusterError("it was cancelled"))))
+            self._send(_ERROR, number, pickle.dumps(ClusterError("it was cancelled")))
             raise
         except FaceWarpError as error:
-            self._send((_ERROR, number, pickle.dumps(error)))
+            self._send(_ERROR, number, pickle.dumps(error))
         except Exception as error:  # a fault of this package's: whatever it is, somebody waits for an answer
             logger.exception("%s failed", op)
-            self._send((_ERROR, number, pickle.dumps(ClusterError(f"{op} failed: {error!r}"))))
+            self._send(_ERROR, number, pickle.dumps(ClusterError(f"{op} failed: {type(error).__name__}")))
         else:
-            self._send((_ANSWER, number, value))
+            self._send(_ANSWER, number, value)
         finally:
             del self._answering[number]
 
@@ -229,9 +208,8 @@ async def open_link(
         ClusterError: There is no connection.
     """
     try:
-        with anyio.fail_after(timeout_s):
-            comm = await connect(address, timeout=timeout_s, **options)  # type: ignore[no-untyped-call]  # Dask's
-            await comm.write({**greeting, "reply": False})
+        comm = await connect(address, timeout=timeout_s, **options)  # type: ignore[no-untyped-call]  # Dask's
+        await comm.write({**greeting, "reply": False})
     except (OSError, TimeoutError) as error:
         raise ClusterError(f"{name} at {address} cannot be reached: {error}") from error
     return Link(comm, other, name=name)

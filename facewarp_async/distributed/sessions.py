@@ -68,6 +68,7 @@ class WorkerSession:
             "post": lambda row: run.post(JobRecord.from_row(row)),
             "end upload": lambda content: run.end_upload(content, self),
             "stop": self._active.stop,
+            "calls": self._count_calls,
         }
         if self._caller is not None:
             caller = self._caller
@@ -85,6 +86,8 @@ class WorkerSession:
                 "alive": self._alive,
             }
         self._stamp = 0.0
+        self.calls: dict[str, int] = {}
+        """How many API calls the worker has made, by their paths."""
 
     async def answer(self, op: str, arguments: tuple[Value, ...]) -> Value:
         """Answer a call."""
@@ -108,11 +111,14 @@ class WorkerSession:
             return
         act(attempt)
 
+    def _count_calls(self, calls: dict[str, int]) -> None:
+        self.calls = calls
+
     async def _begin(self, number: int) -> Value:
         attempt = None if self._active.is_closing else self._run.begin(number, self)
         if attempt is None:
             return None
-        return attempt.number, sorted(attempt.shard.open), self._active.stopped_by
+        return attempt.number, attempt.shard.jobs, sorted(attempt.shard.open), self._active.stopped_by
 
     async def _end(self, number: int) -> Value:
         attempt = self._run.shards.attempt(number, self)
@@ -180,6 +186,7 @@ class DriverSession:
             case "add":
                 self._active.run.shards.add(*arguments)
             case "close":
+                self._active.is_complete = bool(arguments[0])
                 await self._active.close()
 
     def note(self, op: str, arguments: tuple[Value, ...]) -> None:

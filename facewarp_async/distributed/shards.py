@@ -47,12 +47,15 @@ class ShardState:
     """A shard that has jobs without an outcome.
 
     Attributes:
-        open: The places of those jobs, counted from the shard's first.
+        number: Its own, in the run.
+        jobs: All its jobs, as the driver has packed them.
+        open: The places of the jobs without an outcome, counted from the shard's first.
         occurrences: How many jobs before it in the batch were the same, of each job that has asked, by its place.
         attempt: The one that may change anything.
     """
 
     number: int
+    jobs: bytes
     open: set[int]
     occurrences: dict[int, int] = field(factory=dict)
     attempt: Attempt | None = None
@@ -67,18 +70,13 @@ class Shards:
         self._numbers = itertools.count(1)
         self._seen: Counter[int] = Counter()
 
-    def add(self, number: int, jobs: int) -> None:
+    def add(self, number: int, count: int, jobs: bytes) -> None:
         """Take note of a shard with so many jobs."""
-        self._shards[number] = ShardState(number, set(range(jobs)))
+        self._shards[number] = ShardState(number, jobs, set(range(count)))
 
     def forget(self, number: int) -> None:
         """Forget a shard: whoever is sent to it from now on has nothing to do."""
         self._shards.pop(number, None)
-
-    def open_of(self, number: int) -> set[int]:
-        """Return the places of a shard's jobs that have no outcome."""
-        shard = self._shards.get(number)
-        return set() if shard is None else shard.open
 
     def attempt_at(self, number: int) -> Attempt | None:
         """Return the attempt at a shard that has not ended."""

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
 from importlib.metadata import version
 
-from attrs import field, frozen
+from attrs import frozen
 
 from facewarp_async.client import ClientSettings
 from facewarp_async.config import Limits
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.journal import InDoubtChoice
 from facewarp_async.models import Job
+from facewarp_async.urls import Location
 
 OP = "facewarp-async"
 """What a connection to the coordinator begins with, among Dask's own operations; and the plugin's name."""
@@ -63,7 +63,7 @@ class RunSettings:
 
     client: ClientSettings
     limits: Limits
-    output_dir: str | None
+    output_dir: Location | None
     journal: str
     in_doubt: InDoubtChoice
     retry_failed: bool
@@ -83,15 +83,3 @@ class NumberedJob:
     index: int
     name: str
     job: Job
-
-
-@frozen
-class Shard:
-    """Jobs that go to a worker together.
-
-    Its repr, which Dask logs where a shard fails, tells of no file.
-    """
-
-    run: str
-    number: int
-    jobs: Sequence[NumberedJob] = field(repr=lambda jobs: str(len(jobs)))

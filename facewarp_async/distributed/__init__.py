@@ -1,0 +1,12 @@
+"""A batch on several machines: Dask runs the ordinary pipeline on each, a coordinator keeps what they share."""
+
+try:
+    from facewarp_async.distributed.driver import SHARD_SIZE, DistributedPipeline
+except ModuleNotFoundError as error:
+    if error.name not in {"distributed", "dask"}:
+        raise
+    from facewarp_async.errors import MissingExtraError
+
+    raise MissingExtraError("several machines take Dask distributed: pip install 'facewarp-async[dask]'") from error
+
+__all__ = ["SHARD_SIZE", "DistributedPipeline"]
