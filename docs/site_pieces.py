@@ -100,6 +100,21 @@ def public_modules() -> list[str]:
     return [PACKAGE, *(f"{PACKAGE}.{name}" for name in ("server", "testing", "distributed"))]
 
 
+def keep_colons(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:
+    """Keep napoleon from taking what stands before a colon in the first line for the type of a property."""
+    if what in {"attribute", "data", "property"}:
+        lines[:0] = ["..", ""]  # an empty comment
+
+
+def tidy_signature(
+    _app: Sphinx, _what: str, _name: str, _obj: object, _options: object, signature: str | None, returns: str | None
+) -> tuple[str, str | None] | None:
+    """Show a default function by its name, and nothing of how attrs makes an empty collection."""
+    if signature is None:
+        return None
+    return re.sub(r"<function (\w+)>", r"\1", signature).replace("NOTHING", "..."), returns
+
+
 def explain_alias(_app: Sphinx, what: str, name: str, obj: object, _options: object, lines: list[str]) -> None:
     """Take the words below a constant or an alias from the module that defines it, not from its type."""
     if what != "data":
@@ -136,5 +151,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_lexer("csv", TextLexer)  # Pygments knows none, and columns need no colours
     app.connect("source-read", leave_out_absent)
     app.connect("missing-reference", link_public_name)
+    app.connect("autodoc-process-docstring", keep_colons, priority=400)
     app.connect("autodoc-process-docstring", explain_alias)
+    app.connect("autodoc-process-signature", tidy_signature)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
