@@ -32,6 +32,7 @@ app.command(commands.swap, help_epilogue=help.SWAP)
 app.command(commands.faces, help_epilogue=help.FACES)
 app.command(commands.multi, help_epilogue=help.MULTI)
 app.command(commands.batch, help_epilogue=help.BATCH)
+app.command(commands.report, help_epilogue=help.REPORT)
 app.command(commands.task, help_epilogue=help.TASK)
 app.command(commands.serve, help_epilogue=help.SERVE)
 

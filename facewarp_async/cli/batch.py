@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractAsyncContextManager, nullcontext
 from pathlib import Path
 
 from attrs import frozen
 
 from facewarp_async.cli.arguments import check_writable
 from facewarp_async.cli.batch_run import BatchRun, BatchSettings
-from facewarp_async.cli.exits import ExitCode
+from facewarp_async.cli.exits import ExitCode, UsageError
 from facewarp_async.cli.options import LimitOptions, ResumeOptions, SelectionOptions, ServiceOptions
 from facewarp_async.cli.output import Output
 from facewarp_async.cli.planner import Planner
 from facewarp_async.cli.progress import job_progress
 from facewarp_async.cli.provider import Embedded, Remote, choose_service, open_client
-from facewarp_async.cli.resuming import service_path, state_folder
+from facewarp_async.cli.report import check_page, make_page, passing_journal
+from facewarp_async.cli.resuming import journal_path, service_path, state_folder
 from facewarp_async.cli.selection import BatchJobs, choose_jobs
 from facewarp_async.errors import Stage
 from facewarp_async.journal import InDoubtChoice
@@ -32,6 +34,7 @@ class BatchCommand:
         out: Where the results go.
         hd: Whether to ask for high quality.
         as_json: Whether stdout gets an object for each job, instead of the paths that were written.
+        report: The page to write at the end; ``None`` for none.
         selection: Which files.
         limits: How much may be done, and how much at once.
         resume: What is made of earlier runs.
@@ -43,6 +46,7 @@ class BatchCommand:
     out: Location
     hd: bool
     as_json: bool
+    report: Path | None
     selection: SelectionOptions
     limits: LimitOptions
     resume: ResumeOptions
@@ -54,14 +58,31 @@ class BatchCommand:
         jobs = await choose_jobs(self.folder, self.face, self.out, self.selection, hd=self.hd)
         service = choose_service(self.service, os.environ)
         in_doubt = choose_in_doubt(self.resume, service)
+        if self.limits.dry_run and self.report is not None:
+            raise UsageError("--report tells of a batch that was run, and --dry-run runs none: leave one of them out")
         if self.limits.dry_run:
             return await self._plan(jobs, service, in_doubt, state, output)
-        await check_writable(self.out)
+        await self._check_places()
         if state is not None and not isinstance(self.out, Path):
             output.say(f"what is done and paid for is remembered in {state}, on this machine", style="dim")
         data_dir = None if state is None else service_path(state)
-        async with open_client(service, output, data_dir=data_dir, most_tasks=self.limits.max_credits) as client:
-            return await BatchRun(self._settings(in_doubt, state), jobs, client, output)()
+        async with self._journal(state) as journal:
+            async with open_client(service, output, data_dir=data_dir, most_tasks=self.limits.max_credits) as client:
+                code = await BatchRun(self._settings(in_doubt, state, journal), jobs, client, output)()
+            if self.report is not None and journal is not None:
+                await make_page(journal, self.out, self.report)
+                output.say(f"report: {self.report}")
+        return code
+
+    async def _check_places(self) -> None:
+        await check_writable(self.out)
+        if self.report is not None:
+            await check_page(self.report)
+
+    def _journal(self, state: Path | None) -> AbstractAsyncContextManager[Path | None]:
+        if state is not None:
+            return nullcontext(journal_path(state))
+        return nullcontext() if self.report is None else passing_journal()
 
     @property
     def _source(self) -> Location:
@@ -69,13 +90,14 @@ class BatchCommand:
         assert source is not None  # without one there are no jobs
         return source
 
-    def _settings(self, in_doubt: InDoubtChoice, state: Path | None) -> BatchSettings:
+    def _settings(self, in_doubt: InDoubtChoice, state: Path | None, journal: Path | None) -> BatchSettings:
         return BatchSettings(
             source=self._source,
             out=self.out,
             as_json=self.as_json,
             limits=self.limits.at_once,
-            state=state,
+            journal=journal,
+            is_kept=state is not None,
             in_doubt=in_doubt,
             retry_failed=self.resume.retry_failed,
         )

@@ -16,7 +16,7 @@ from facewarp_async.cli.output import Output
 from facewarp_async.cli.progress import OnEvent, batch_progress
 from facewarp_async.cli.provider import LOCAL
 from facewarp_async.cli.records import as_told, outcome_record
-from facewarp_async.cli.resuming import entered, journal_path, next_steps
+from facewarp_async.cli.resuming import entered, next_steps
 from facewarp_async.cli.selection import BatchJobs
 from facewarp_async.cli.tally import Tally
 from facewarp_async.client import FaceSwapClient
@@ -40,7 +40,8 @@ class BatchSettings:
         out: Where results go.
         as_json: Whether stdout gets an object for each job, instead of the paths that were written.
         limits: How much goes on at once.
-        state: Where it is remembered; ``None``: nowhere.
+        journal: Where it is remembered while it runs; ``None``: nowhere.
+        is_kept: Whether the next run will know of this one.
         in_doubt: What to do about creates that were lost sight of.
         retry_failed: Whether jobs that had failed are tried again.
     """
@@ -49,7 +50,8 @@ class BatchSettings:
     out: Location
     as_json: bool
     limits: Limits
-    state: Path | None
+    journal: Path | None
+    is_kept: bool
     in_doubt: InDoubtChoice
     retry_failed: bool
 
@@ -98,7 +100,7 @@ class BatchRun:
             self._client,
             limits=settings.limits,
             output_dir=settings.out,
-            journal=None if settings.state is None else journal_path(settings.state),
+            journal=settings.journal,
             in_doubt=settings.in_doubt,
             retry_failed=settings.retry_failed,
             on_event=on_event,
@@ -134,7 +136,7 @@ class BatchRun:
         steps = next_steps(
             self._tally,
             is_complete=how == "finished",
-            has_journal=self._settings.state is not None,
+            has_journal=self._settings.is_kept,
             is_free=self._is_free,
         )
         for step in steps:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from facewarp_async.cli.exits import ExitCode
 from facewarp_async.cli.options import (
@@ -14,6 +15,8 @@ from facewarp_async.cli.options import (
     Limited,
     LimitOptions,
     OptionalOut,
+    OptionalOutHere,
+    OptionalPathHere,
     OptionalPlace,
     Out,
     OutHere,
@@ -39,7 +42,7 @@ def demo(*, out: OutHere = Path("facewarp-demo"), verbose: Verbose = False) -> E
     """Try it, without an account: make sample photos, swap their faces on this machine, show before and after.
 
     Args:
-        out: The folder for the photos, the results and contact-sheet.jpg. It may be used again.
+        out: The folder for the photos, the results, contact-sheet.jpg and report.html. It may be used again.
     """
     try:
         from facewarp_async.cli.demo import DemoCommand
@@ -109,6 +112,7 @@ def batch(
     out: Out,
     hd: Hd = False,
     json: Json = False,
+    report: OptionalPathHere = None,
     selection: Selected = _SELECTION,
     limits: Limited = _LIMITS,
     resume: Resume = _RESUME,
@@ -124,6 +128,7 @@ def batch(
         out: The folder for the results, which lie there as the media do in theirs; it may be a URL.
         json: Print an object a line for each file, in order: media, status (completed, failed, skipped), path, task_id,
             error (type, code, message, advice, paid), stage, reason, resumed, seconds by stage.
+        report: A file to write: one HTML page with before and after, failures, times and costs. See facewarp report.
     """
     from facewarp_async.cli.batch import BatchCommand
 
@@ -133,12 +138,38 @@ def batch(
         out=out,
         hd=hd,
         as_json=json,
+        report=report,
         selection=selection,
         limits=limits,
         resume=resume,
         service=service,
     )
     return run(command, verbose=service.verbose)
+
+
+def report(
+    folder: Place,
+    /,
+    *,
+    out: OptionalOutHere = None,
+    pictures: Literal["auto", "embed", "link"] = "auto",
+    state: OptionalPathHere = None,
+    verbose: Verbose = False,
+) -> ExitCode:
+    """Make one HTML page of a batch that has ended, was stopped or interrupted, and print its path.
+
+    Before and after to wipe between, what failed and why, how long each file was at what, calls and tasks, of all runs.
+
+    Args:
+        folder: The folder that the batch has written to, or its URL.
+        out: The page to write. Without this: report.html in FOLDER, or here if FOLDER is a URL.
+        pictures: embed puts small copies of the pictures into the page, so that it can be sent to others (videos stay
+            outside); link shows the files where they are; auto embeds up to 200 files, if the extra local is there.
+        state: Where the batch was remembered, if its --state said so.
+    """
+    from facewarp_async.cli.report import ReportCommand
+
+    return run(ReportCommand(folder=folder, page=out, pictures=pictures, state=state), verbose=verbose)
 
 
 def task(

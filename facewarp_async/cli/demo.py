@@ -17,6 +17,7 @@ from facewarp_async.cli.failures import failure_text
 from facewarp_async.cli.output import Output
 from facewarp_async.cli.progress import batch_progress
 from facewarp_async.cli.provider import Embedded, open_client
+from facewarp_async.cli.report import make_page, passing_journal
 from facewarp_async.cli.samples import Samples, make_samples
 from facewarp_async.cli.sheet import Row, write_sheet
 from facewarp_async.cli.tally import Tally
@@ -33,7 +34,7 @@ class DemoCommand:
     """The command, as it was asked for.
 
     Attributes:
-        folder: Where all goes: ``photos/``, ``results/``, the faces and ``contact-sheet.jpg``.
+        folder: Where all goes: ``photos/``, ``results/``, the faces, ``contact-sheet.jpg`` and ``report.html``.
     """
 
     folder: Path
@@ -45,20 +46,24 @@ class DemoCommand:
             await check_writable(self.folder)
             samples = await _on_disk(make_samples, self.folder)
             output.say(f"made {len(samples.swaps)} sample photos in {self.folder / 'photos'}")
-            outcomes = await self._swap(samples, client, output)
+            results, page = self.folder / "results", self.folder / "report.html"
+            async with passing_journal() as journal:
+                outcomes = await self._swap(samples, client, journal, output)
+                await make_page(journal, results, page, title="facewarp demo")
         code = _tell_failures(outcomes, samples, output)
         if rows := _rows(outcomes, samples):
             sheet = self.folder / "contact-sheet.jpg"
             await _on_disk(write_sheet, sheet, rows)
-            output.say("here are the results, and a sheet with before and after:")
-            await output.path(self.folder / "results")
-            await output.path(sheet)
+            output.say("here are the results, a sheet with before and after, and a report to open in a browser:")
+            for path in (results, sheet, page):
+                await output.path(path)
         return code
 
-    async def _swap(self, samples: Samples, client: FaceSwapClient, output: Output) -> list[Outcome]:
+    async def _swap(self, samples: Samples, client: FaceSwapClient, journal: Path, output: Output) -> list[Outcome]:
         begun, tally = time.monotonic(), Tally(total=len(samples.swaps))
+        results = self.folder / "results"
         with batch_progress(output, tally) as on_event:
-            async with SwapPipeline(client, output_dir=self.folder / "results", on_event=on_event) as pipeline:
+            async with SwapPipeline(client, output_dir=results, journal=journal, on_event=on_event) as pipeline:
                 outcomes = [outcome async for outcome in pipeline.stream(swap.job for swap in samples.swaps)]
         output.say(f"swapped {tally.done} of them in {seconds(time.monotonic() - begun)}", style="green")
         return outcomes

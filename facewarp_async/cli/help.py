@@ -52,9 +52,16 @@ Examples:
   facewarp batch holiday --face me.jpg -o swapped --dry-run
   facewarp batch holiday --face me.jpg -o swapped --include '*.jpg' --exclude raw --max-credits 100
   facewarp batch holiday --face me.jpg -o swapped --json > outcomes.jsonl
+  facewarp batch holiday --face me.jpg -o swapped --report swapped/report.html
   facewarp batch --manifest jobs.csv -o swapped --provider miocreate --rps 5
 
 After a crash or Ctrl-C the same command goes on where it ended.
+"""
+
+REPORT = """\
+Examples:
+  facewarp report swapped
+  facewarp report swapped -o holiday.html --pictures embed
 """
 
 TASK = """\

@@ -13,8 +13,10 @@ from facewarp_async.errors import FaceWarpError, InDoubtError, JournalError
 from facewarp_async.journal import JobRecord, JobState, Journal, RunRecord, Step, TimedStep, parse_steps
 from facewarp_async.models import FaceDetection
 from facewarp_async.pipeline.advice import cost_text, next_step
+from facewarp_async.pipeline.results import path_in
 from facewarp_async.report.values import Fate, JobReport, Phase, Report, RunReport, Span
 from facewarp_async.text import visible
+from facewarp_async.urls import Location, RemoteFile, as_location
 
 _PHASES = {
     Step.CHECK: Phase.CHECK,
@@ -34,7 +36,7 @@ _CREATES = "creates"
 _FATES = list(Fate)
 
 
-async def read_report(journal: str | Path, *, output_dir: str | Path, title: str = "") -> Report:
+async def read_report(journal: str | Path, *, output_dir: str | Location, title: str = "") -> Report:
     """Return what a batch's journal says.
 
     Args:
@@ -47,15 +49,20 @@ async def read_report(journal: str | Path, *, output_dir: str | Path, title: str
         JournalCorruptError: It is no journal, damaged, or of a later version.
         JournalError: There is none, or it cannot be opened.
     """
-    path, folder = Path(journal), await anyio.Path(output_dir).resolve()
+    path, folder = Path(journal), as_location(output_dir)
+    if isinstance(folder, Path):
+        folder = Path(await anyio.Path(folder).resolve())
     if not await anyio.Path(path).exists():
         raise JournalError(f"{path}: there is no journal: no batch has run there, or it was run without one")
     async with Journal(path, realm="") as opened:
         records, runs = await opened.records(), await opened.runs()
-    return build_report(records, runs, folder=Path(folder), title=title or folder.name)
+    name = folder.name if isinstance(folder, Path) else str(folder)
+    return build_report(records, runs, folder=folder, title=title or name)
 
 
-def build_report(records: Sequence[JobRecord], runs: Sequence[RunRecord], *, folder: Path, title: str = "") -> Report:
+def build_report(
+    records: Sequence[JobRecord], runs: Sequence[RunRecord], *, folder: Location, title: str = ""
+) -> Report:
     """Make a report of what a journal holds.
 
     Args:
@@ -94,15 +101,17 @@ def _rank(record: JobRecord) -> tuple[bool, float]:
 
 
 def _job(
-    record: JobRecord, steps: list[TimedStep], runs: Sequence[RunRecord], *, folder: Path, is_free: bool
+    record: JobRecord, steps: list[TimedStep], runs: Sequence[RunRecord], *, folder: Location, is_free: bool
 ) -> JobReport:
     fate, reason, error = _fate(record, steps)
     task_id = None if error is None else error.task_id
     last_at = runs[-1].began_at if runs else 0.0
+    after = path_in(folder, record.path) if fate is Fate.DONE and record.path is not None else None
     return JobReport(
         media=visible(record.media),
         before=None if record.source is None else Path(record.source),
-        after=folder / record.path if fate is Fate.DONE and record.path is not None else None,
+        after=after if isinstance(after, Path) else None,
+        elsewhere=visible(after) if isinstance(after, RemoteFile) else "",
         what=_what(record),
         fate=fate,
         reason=visible(reason),

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from enum import StrEnum
 from functools import cached_property
+from os.path import commonprefix
 from pathlib import Path
 
 from attrs import define, frozen
@@ -53,7 +54,8 @@ class JobReport:
     Attributes:
         media: What its media is called, for people.
         before: The media's file; ``None`` where it is no file, or was not noted.
-        after: The result's file, if there is one.
+        after: The result's file, if there is one on this machine.
+        elsewhere: Where the result is else, for people; empty if it is not.
         what: What was asked for.
         fate: What became of it.
         reason: Why it has no result.
@@ -70,6 +72,7 @@ class JobReport:
     after: Path | None
     what: str
     fate: Fate
+    elsewhere: str = ""
     reason: str = ""
     advice: str = ""
     cost: str = ""
@@ -141,6 +144,12 @@ class Report:
         """How many jobs have met each fate."""
         counter = Counter(job.fate for job in self.jobs)
         return {fate: counter[fate] for fate in Fate}
+
+    @cached_property
+    def folder(self) -> str:
+        """The folder that all media lie in, with its ``/``; empty where they have none in common."""
+        common = commonprefix([job.media for job in self.jobs])
+        return common[: common.rfind("/") + 1]
 
     @property
     def is_free(self) -> bool:

@@ -41,6 +41,7 @@ const play = (button) => {
 
 document.addEventListener("DOMContentLoaded", () => {
   const cards = [...document.querySelectorAll(".card")];
+  const groups = document.querySelector(".groups");
   const form = document.querySelector(".filter");
   const dialog = document.getElementById("large");
   const stage = dialog.querySelector(".stage");
@@ -57,6 +58,9 @@ document.addEventListener("DOMContentLoaded", () => {
       card.hidden = !fits;
       count += fits;
     });
+    // Few are one grid; many stay in groups, of which the browser lays out only those in sight.
+    groups.classList.toggle("few", count <= 300);
+    for (const group of groups.children) group.hidden = !group.querySelector(".card:not([hidden])");
     form.querySelector("output").value = count === cards.length ? "" : `${count} of ${cards.length}`;
     document.querySelector(".nothing").hidden = count > 0;
   };
