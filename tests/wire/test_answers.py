@@ -31,7 +31,7 @@ from facewarp_async.errors import (
     UnsupportedFormatError,
     UploadRejectedError,
 )
-from facewarp_async.models import FaceDetection, ImageResult, Point, TaskKind, TaskStatus, VideoResult
+from facewarp_async.models import FaceDetection, ImageResult, Picture, Point, TaskKind, TaskStatus, VideoResult
 from facewarp_async.wire.answers import (
     Answer,
     parse_access_url,
@@ -108,6 +108,29 @@ def test_the_vendors_face_sample_parses() -> None:
 )
 def test_the_kind_of_a_result_is_told_by_its_fields(name: str, cls: type) -> None:
     assert isinstance(parse_task(detail(SAMPLES[name]), task_id=7).result, cls)
+
+
+@pytest.mark.parametrize(
+    ("extra", "cls"), [({}, ImageResult), ({"duration": 1}, VideoResult), ({"cover_key": "c"}, VideoResult)]
+)
+def test_a_video_is_told_by_any_field_that_only_videos_have(extra: dict[str, Any], cls: type) -> None:
+    assert type(parse_task(detail({"merge_key": "k", "merge_url": "u"} | extra), task_id=7).result) is cls
+
+
+@pytest.mark.parametrize("empty", [None, {}])
+def test_a_detection_that_has_no_list_yet_has_no_result(empty: Any) -> None:
+    assert parse_task(detail(empty), task_id=7, kind=TaskKind.FACE_DETECTION).result is None
+
+
+@pytest.mark.parametrize("missing", ["thumbnail_key", "thumbnail_url"])
+def test_a_picture_without_key_or_url_is_none(missing: str) -> None:
+    data = {"merge_key": "k", "merge_url": "u", "thumbnail_key": "t", "thumbnail_url": "tu", "thumbnail_width": 2}
+    result = parse_task(detail(data), task_id=7).result
+    assert isinstance(result, ImageResult)
+    assert result.thumbnail == Picture(key="t", url="tu", width=2, height=None)
+    result = parse_task(detail(data | {missing: ""}), task_id=7).result
+    assert isinstance(result, ImageResult)
+    assert result.thumbnail is None
 
 
 CODES = [
@@ -213,12 +236,13 @@ def test_numbers_and_strings_stand_for_each_other() -> None:
 def test_what_is_needed_and_missing_is_named_by_its_path(data: Any, path: str) -> None:
     with pytest.raises(MalformedAnswerError) as caught:
         parse_upload_grant(answer(data))
-    assert f"{path};" in f"{caught.value.message};"
+    assert caught.value.message.startswith("the service's answer cannot be read: ")
+    assert caught.value.message.endswith(f" @ {path}")
 
 
 def test_a_wrong_type_deep_inside_is_named_by_its_path() -> None:
     face = {"kps": {"1": {"x": 1, "y": True}}, "avatar_part_key": "k", "avatar_part_url": "u"}
-    with pytest.raises(MalformedAnswerError, match=r"\$\.data\.additional_data\[0\]\.kps\['1'\]\.y"):
+    with pytest.raises(MalformedAnswerError, match=r" @ \$\.data\.additional_data\[0\]\.kps\['1'\]\.y "):
         parse_task(detail([face]), task_id=7)
 
 
@@ -239,6 +263,8 @@ def test_a_task_id_that_is_no_integer_is_refused(value: Any) -> None:
         (200, b"\xff\xfe\x00", MalformedAnswerError, Recovery.REPEAT),
         (502, b"<html>Bad Gateway</html>", HttpError, Recovery.REPEAT),
         (503, b"", HttpError, Recovery.REPEAT),
+        (299, b"", MalformedAnswerError, Recovery.REPEAT),
+        (300, b"", HttpError, Recovery.GIVE_UP),
         (404, b"nothing here", HttpError, Recovery.GIVE_UP),
         (302, b"", HttpError, Recovery.GIVE_UP),
         (401, b"", AuthenticationError, Recovery.STOP_BATCH),
@@ -253,12 +279,44 @@ def test_an_answer_without_an_envelope_is_told_apart_by_its_status(
     assert type(caught.value) is cls
     assert (caught.value.http_status, caught.value.recovery) == (status, recovery)
     if isinstance(caught.value, HttpError):
-        assert caught.value.body_start == body.decode("utf-8", "replace")
+        start = body.decode("utf-8", "replace")
+        assert caught.value.body_start == start
+        assert caught.value.message.endswith(f": {start!r}" if start else " envelope")
 
 
-def test_an_http_error_status_is_not_overruled_by_a_code_of_success() -> None:
-    with pytest.raises(HttpError):
-        parse_envelope(answer({}, status=500))
+@pytest.mark.parametrize("status", [300, 302, 404, 500])
+def test_an_http_error_status_is_not_overruled_by_a_code_of_success(status: int) -> None:
+    with pytest.raises(HttpError, match="around an envelope that says success"):
+        parse_envelope(answer({}, status=status))
+    assert parse_envelope(answer({}, status=299)) == {}
+
+
+@pytest.mark.parametrize(
+    ("code", "status", "cls"),
+    [
+        (504, 200, ServerError),
+        (501, 200, ServerError),
+        (599, 200, ServerError),
+        (999, 500, ServerError),
+        (999, 504, ServerError),
+        (499, 200, ServiceError),
+        (600, 200, ServiceError),
+        (999, 499, ServiceError),
+        (602, 504, NoFaceError),
+    ],
+)
+def test_a_gateways_own_envelope_leaves_open_whether_the_service_acted(
+    code: int, status: int, cls: type[FaceWarpError]
+) -> None:
+    with pytest.raises(cls) as caught:
+        parse_envelope(Answer(status=status, body=b'{"code": %d, "message": ["no text"]}' % code, retry_after_s=3.0))
+    assert type(caught.value) is cls
+    assert (caught.value.code, caught.value.http_status, caught.value.retry_after_s) == (code, status, 3.0)
+    assert caught.value.message == f"the service answered with code {code}", "what is no text is no message"
+
+
+def test_an_answers_repr_shows_neither_its_body_nor_secrets() -> None:
+    assert repr(Answer(status=200, body=b"body", secrets=("secret",))) == "Answer(status=200, retry_after_s=None)"
 
 
 def test_the_statuses_401_and_429_speak_for_themselves() -> None:
@@ -274,6 +332,13 @@ def test_a_long_body_is_cut_and_its_signature_masked() -> None:
         parse_envelope(Answer(status=500, body=body))
     assert "0123456789abcdef" not in str(caught.value) + caught.value.body_start
     assert len(caught.value.body_start) <= 200
+
+
+@pytest.mark.parametrize(("body", "path"), [(b'{"access_token": ""}', "$"), (b'{"code": 200, "data": {}}', "$.data")])
+def test_a_token_that_cannot_be_read_is_named_by_its_path(body: bytes, path: str) -> None:
+    with pytest.raises(MalformedAnswerError) as caught:
+        parse_token(Answer(status=200, body=body))
+    assert f" @ {path}." in caught.value.message
 
 
 def test_a_token_comes_in_an_envelope_or_bare() -> None:
