@@ -41,6 +41,8 @@ from facewarp_async.wire.answers import (
     parse_token,
     parse_upload_grant,
 )
+from facewarp_async.wire.converter import ShapeError, structure
+from facewarp_async.wire.shapes import TokenData, VideoData
 
 SAMPLES: dict[str, Any] = json.loads((Path(__file__).parent / "vendor_samples.json").read_text())
 
@@ -339,6 +341,37 @@ def test_a_token_that_cannot_be_read_is_named_by_its_path(body: bytes, path: str
     with pytest.raises(MalformedAnswerError) as caught:
         parse_token(Answer(status=200, body=body))
     assert f" @ {path}." in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        ("soon", "expected a number, got a string"),
+        ("inf", "expected a finite number"),
+        ("-Infinity", "expected a finite number"),
+        ("nan", "expected a finite number"),
+        (10**400, "expected a finite number"),
+        (True, "expected a number, got a boolean"),
+        ([1], "expected a number, got a list"),
+        (None, "expected a number, got null"),
+        ({}, "expected a number, got an object"),
+    ],
+)
+def test_a_number_that_is_none_is_told_by_its_reason(value: Any, reason: str) -> None:
+    """Where it is not needed it is left out instead."""
+    with pytest.raises(ShapeError) as caught:
+        structure({"access_token": "t", "expires_in": value}, TokenData, path="$")
+    assert str(caught.value) == f"{reason} @ $.expires_in"
+    video = structure({"merge_key": "k", "merge_url": "u", "duration": value}, VideoData, path="$")
+    assert video.duration is None
+
+
+def test_points_are_in_the_order_of_their_numbers() -> None:
+    kps = {name: {"x": x, "y": 0} for x, name in enumerate(["10", "b", "2", "a", "1"])}
+    face = {"kps": kps, "avatar_part_key": "k", "avatar_part_url": "u"}
+    result = parse_task(detail([face]), task_id=7).result
+    assert isinstance(result, FaceDetection)
+    assert [point.x for point in result.faces[0].kps] == [3, 1, 4, 2, 0], "a, b, 1, 2, 10"
 
 
 def test_a_token_comes_in_an_envelope_or_bare() -> None:
