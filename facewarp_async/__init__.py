@@ -91,6 +91,7 @@ if TYPE_CHECKING:
     )
     from facewarp_async.pipeline import (
         BatchReport,
+        BytesSent,
         Completed,
         Event,
         Failed,
@@ -125,7 +126,7 @@ _HOMES = {
         Asset DetectFaces Face FaceDetection ImageResult ImageSwap Job MediaType MultiFaceSwap Picture Point Result
         SwapResult Task TaskKind TaskStatus UploadGrant VideoResult VideoSwap
     """,
-    "pipeline": "BatchReport Completed Event Failed JobEnded Outcome OutcomeStream Skipped StageBegun SwapPipeline",
+    "pipeline": "BatchReport BytesSent Completed Event Failed JobEnded Outcome OutcomeStream Skipped StageBegun SwapPipeline",
     "policy.polling": "FixedPolling LearntPolling PollPolicy",
     "policy.retry": "RetryPolicy",
     "sources": "FolderJobs ManifestJobs jobs_from_folder jobs_from_manifest",
@@ -144,6 +145,7 @@ __all__ = [
     "BadRequestError",
     "BatchReport",
     "BatchStoppedError",
+    "BytesSent",
     "ClientCredentials",
     "ClusterError",
     "Completed",

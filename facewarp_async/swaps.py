@@ -6,6 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
+from functools import partial
 from typing import Protocol
 
 import anyio
@@ -23,6 +24,7 @@ from facewarp_async.errors import (
 )
 from facewarp_async.models import Asset, DetectFaces, FaceDetection, Job, MultiFaceSwap, Result, TaskKind
 from facewarp_async.uploads import SharedUploads
+from facewarp_async.urls import Location
 from facewarp_async.wire.requests import ApiRequest, build_detection_request, build_swap_request
 
 GRACE_S = 0.5
@@ -36,6 +38,7 @@ class JobRun:
     Attributes:
         job: The job.
         on_stage: Called when a stage begins.
+        on_sent: Called with a file, how many of its bytes have left, and how many it has.
         stage: Where it is.
         task_id: The last task that was created for it.
         sending: Whether a create may be on its way, which must not be cancelled: its answer is worth money.
@@ -46,6 +49,7 @@ class JobRun:
 
     job: Job
     on_stage: Callable[[Stage], None] = lambda _stage: None
+    on_sent: Callable[[Location, int, int], None] | None = None
     stage: Stage = Stage.CHECK
     task_id: int | None = None
     sending: bool = False
@@ -230,13 +234,20 @@ class _JobTasks:
 
     async def _upload(self, files: Sequence[File]) -> list[Asset]:
         self._run.enter(Stage.UPLOAD)
-        uploads, slots = self._resources.uploads, self._resources.upload_slots
         # The faces first: one that many jobs share would else wait behind the media of all, and so would every create.
-        assets = [
-            file if isinstance(file, Asset) else await uploads.asset(file, slot=slots) for file in reversed(files)
-        ]
+        assets = [await self._asset(file) for file in reversed(files)]
         await self._log.uploaded()
         return assets[::-1]
+
+    async def _asset(self, file: File) -> Asset:
+        if isinstance(file, Asset):
+            return file
+        on_sent = self._run.on_sent
+        return await self._resources.uploads.asset(
+            file,
+            slot=self._resources.upload_slots,
+            on_progress=None if on_sent is None else partial(on_sent, file.path),
+        )
 
     async def _create(self, kind: TaskKind, request: ApiRequest) -> int:
         sending = _Sending(self._run, self._log, kind)

@@ -15,6 +15,7 @@ from facewarp_async.errors import FaceWarpError
 from facewarp_async.files import AnyMedia, FileIdentity, content_of
 from facewarp_async.models import Asset
 from facewarp_async.remote.looking import RemoteIdentity
+from facewarp_async.transfer.progress import ProgressCallback
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -91,18 +92,24 @@ class SharedUploads:
     """Remembers what was uploaded, by content.
 
     Args:
-        upload: Uploads one file.
+        upload: Uploads one file, as `ServiceCalls.upload`.
         store: Remembers uploads beyond the life of the process, where there is one.
     """
 
-    def __init__(self, upload: Callable[[AnyMedia], Awaitable[Asset]], store: AssetStore | None = None) -> None:
+    def __init__(self, upload: Callable[..., Awaitable[Asset]], store: AssetStore | None = None) -> None:
         self._upload = upload
         self._store = store or _NoStore()
         self._digests: _Latest[FileIdentity | RemoteIdentity, bytes] = _Latest()
         self._assets: _Latest[bytes, Asset] = _Latest()
         self._flights: dict[bytes, _Flight] = {}
 
-    async def asset(self, file: AnyMedia, *, slot: AbstractAsyncContextManager[Any]) -> Asset:
+    async def asset(
+        self,
+        file: AnyMedia,
+        *,
+        slot: AbstractAsyncContextManager[Any],
+        on_progress: ProgressCallback | None = None,
+    ) -> Asset:
         """Return the file's asset, uploading it if nobody has.
 
         Cancelling the caller that uploads hands the upload to another caller that waits for it.
@@ -110,6 +117,7 @@ class SharedUploads:
         Args:
             file: The file, as it was looked at.
             slot: Held while this caller uploads, and not while it waits for another's upload.
+            on_progress: Called with the bytes sent and the bytes in all, if this caller uploads.
 
         Raises:
             FaceWarpError: The upload failed; each caller that waited for it gets an error of its own.
@@ -123,7 +131,7 @@ class SharedUploads:
                 return asset
             flight = self._flights.get(content)
             if flight is None:
-                return await self._fly(content, file, slot)
+                return await self._fly(content, file, slot, on_progress)
             await flight.landed.wait()
             if flight.error is not None:
                 raise copy.copy(flight.error) from flight.error
@@ -147,11 +155,17 @@ class SharedUploads:
             self._digests.put(file.identity, content)
         return content
 
-    async def _fly(self, content: bytes, file: AnyMedia, slot: AbstractAsyncContextManager[Any]) -> Asset:
+    async def _fly(
+        self,
+        content: bytes,
+        file: AnyMedia,
+        slot: AbstractAsyncContextManager[Any],
+        on_progress: ProgressCallback | None,
+    ) -> Asset:
         flight = self._flights[content] = _Flight()
         try:
             async with self._store.turn(content) as others:
-                asset = others or await self._send(content, file, slot)
+                asset = others or await self._send(content, file, slot, on_progress)
             self._assets.put(content, asset)
         except FaceWarpError as error:
             flight.error = error
@@ -161,8 +175,14 @@ class SharedUploads:
             flight.landed.set()
         return asset
 
-    async def _send(self, content: bytes, file: AnyMedia, slot: AbstractAsyncContextManager[Any]) -> Asset:
+    async def _send(
+        self,
+        content: bytes,
+        file: AnyMedia,
+        slot: AbstractAsyncContextManager[Any],
+        on_progress: ProgressCallback | None,
+    ) -> Asset:
         async with slot:
-            asset = await self._upload(file)
+            asset = await self._upload(file, on_progress=on_progress)
         await self._store.put(content, asset)
         return asset

@@ -30,7 +30,7 @@ class Uploader:
         self.let.set()
         self.error: BaseException | None = None
 
-    async def __call__(self, file: MediaFile) -> Asset:
+    async def __call__(self, file: MediaFile, *, on_progress: object = None) -> Asset:
         self.sent.append(file.path)
         number = len(self.sent)
         await self.let.wait()

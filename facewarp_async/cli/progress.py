@@ -17,7 +17,7 @@ from facewarp_async.cli.output import Output
 from facewarp_async.cli.tally import Tally
 from facewarp_async.errors import Stage
 from facewarp_async.pipeline import Event, JobEnded
-from facewarp_async.text import seconds, shorten, visible
+from facewarp_async.text import bytes_text, seconds, shorten, visible
 
 _NARROW_COLUMNS = 64
 _LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 50
@@ -48,8 +48,12 @@ class _Bars:
         # Fixed, so that nothing wraps: two threads draw, and neither may find another number of lines than the last.
         for columns in (_LABEL_COLUMNS, bar_columns, _COUNT_COLUMNS):
             table.add_column(width=columns, no_wrap=True, overflow="ellipsis")
-        table.add_row("uploaded", self._bar(tally.uploaded, "blue"), _of(tally.uploaded, total))
-        table.add_row("created", self._bar(tally.created, "magenta"), _of(tally.created, total))
+        sent = f"  {bytes_text(tally.sent_bytes)}" if tally.sent_bytes else ""
+        pace = tally.bytes_per_s()
+        speed = f" at {bytes_text(round(pace))}/s" if pace >= 1 else ""
+        running = f"  {tally.running} running" if tally.running else ""
+        table.add_row("uploaded", self._bar(tally.uploaded_share, "blue"), _of(tally.uploaded, total) + sent + speed)
+        table.add_row("created", self._bar(tally.created, "magenta"), _of(tally.created, total) + running)
         failed = (f"  {tally.failed} failed", "red") if tally.failed else ""
         table.add_row(
             "done",
@@ -58,7 +62,7 @@ class _Bars:
         )
         yield table
 
-    def _bar(self, completed: int, colour: str) -> ProgressBar:
+    def _bar(self, completed: float, colour: str) -> ProgressBar:
         total = self._tally.total
         return ProgressBar(
             total=None if total is None else max(total, completed, 1),

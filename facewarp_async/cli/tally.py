@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 
 from attrs import Factory, define, frozen
 
 from facewarp_async.cli.records import as_told, media_name
 from facewarp_async.errors import InDoubtError, Stage
-from facewarp_async.pipeline import Completed, Event, Failed, Outcome, StageBegun
+from facewarp_async.pipeline import BytesSent, Completed, Event, Failed, Outcome, StageBegun
 from facewarp_async.policy.remaining import Remaining
-from facewarp_async.text import seconds
+from facewarp_async.text import bytes_text, seconds
 
+_LATE_S, _SAMPLES = 5.0, 1000
 MOST_NAMES = 200
 """How many jobs in doubt are remembered by name; more are counted."""
 _UPLOADED, _CREATED = 1, 2
@@ -42,6 +44,7 @@ class Tally:
         failed_before: How many of those that failed had failed in an earlier run, and were not tried again.
         in_doubt: How many of those that failed may have been paid for all the same.
         doubted: The media of the first of them.
+        sent_bytes: How many bytes of files have left in this run, those that were sent again included.
         rate: How many calls a second may leave; ``None`` for any number.
         clock: Steady seconds.
     """
@@ -56,12 +59,28 @@ class Tally:
     failed_before: int = 0
     in_doubt: int = 0
     doubted: list[str] = Factory(list)
+    sent_bytes: int = 0
     rate: float | None = None
     clock: Callable[[], float] = time.monotonic
     _remaining: Remaining = Factory(Remaining)
     _never_created: int = 0
     _reached: dict[int, int] = Factory(dict)
     _open: dict[int, OpenTask] = Factory(dict)
+    _running: set[int] = Factory(set)
+    _sending: dict[int, BytesSent] = Factory(dict)
+    _sent_at: deque[tuple[float, int]] = Factory(lambda: deque(maxlen=_SAMPLES))
+
+    @property
+    def running(self) -> int:
+        """How many tasks were created and have not ended."""
+        return len(self._running)
+
+    @property
+    def uploaded_share(self) -> float:
+        """How many are uploaded, with the parts of the media that are on their way. May be asked by another thread."""
+        sendings = [each for each in list(self._sending.values()) if each.file == each.job.media]
+        parts = [each.sent / each.size for each in sendings if self._reached.get(each.index, 0) < _UPLOADED]
+        return self.uploaded + sum(parts)
 
     @property
     def ended(self) -> int:
@@ -76,6 +95,13 @@ class Tally:
     def count(self, event: Event) -> None:
         """Take note of an event."""
         now = self.clock()
+        if isinstance(event, BytesSent):
+            self._send(event, now)
+            return
+        if isinstance(event, StageBegun) and event.stage is Stage.WAIT:
+            self._running.add(event.index)
+        else:
+            self._running.discard(event.index)
         if isinstance(event, StageBegun):
             self._remaining.begun(now)
             level = _REACHED.get(event.stage, 0)
@@ -92,8 +118,25 @@ class Tally:
         if isinstance(event.outcome, Completed) and event.outcome.resumed:
             self._reach(event.index, _CREATED)
         self._reached.pop(event.index, None)
+        self._sending.pop(event.index, None)
         self._open.pop(event.index, None)
         self._end(as_told(event.outcome))
+
+    def _send(self, event: BytesSent, now: float) -> None:
+        before = self._sending.get(event.index)
+        is_same = before is not None and before.file == event.file and before.sent <= event.sent
+        self.sent_bytes += event.sent - before.sent if before is not None and is_same else event.sent
+        self._sent_at.append((now, self.sent_bytes))
+        self._sending[event.index] = event
+
+    def bytes_per_s(self) -> float:
+        """Return how many bytes have left a second of late, 0 where none have. May be asked by another thread."""
+        now = self.clock()
+        late = [sample for sample in self._sent_at.copy() if sample[0] >= now - _LATE_S]
+        if len(late) < 2:
+            return 0.0
+        (begun, first), (_, last) = late[0], late[-1]
+        return (last - first) / max(now - begun, 0.1)
 
     def _end(self, outcome: Outcome) -> None:
         match outcome:
@@ -135,7 +178,9 @@ class Tally:
         of = "" if self.total is None else f" of {self.total}"
         before = f" ({self.done_before} done before)" if self.done_before else ""
         failed = f", {self.failed} failed" if self.failed else ""
-        return f"{self.done}{of} done{before}{failed}, {self.created} created, {self.uploaded} uploaded"
+        running = f" ({self.running} running)" if self.running else ""
+        sent = f" ({bytes_text(self.sent_bytes)})" if self.sent_bytes else ""
+        return f"{self.done}{of} done{before}{failed}, {self.created} created{running}, {self.uploaded} uploaded{sent}"
 
     def summary(self) -> str:
         """Return it as one line for the end."""

@@ -30,7 +30,7 @@ from facewarp_async.errors import (
 from facewarp_async.files import is_same_file
 from facewarp_async.journal import InDoubtChoice, JobJournal, Journal
 from facewarp_async.models import Asset, FaceDetection, Job, Result
-from facewarp_async.pipeline.events import Event, JobEnded, StageBegun
+from facewarp_async.pipeline.events import Event, JobEnded, Sendings, StageBegun
 from facewarp_async.pipeline.memory import Counted, Memory, Occurrences
 from facewarp_async.pipeline.names import NameBook, target_path
 from facewarp_async.pipeline.outcomes import BatchReport, Completed, Failed, Outcome, Skipped
@@ -193,6 +193,8 @@ class SwapPipeline:
     async def _lead(self, job: Job, index: int, name: str, seen: Occurrences) -> Outcome:
         run = JobRun(job)
         run.on_stage = lambda stage: self._tell(StageBegun(index=index, job=job, stage=stage, task_id=run.task_id))
+        if self._on_event is not None:
+            run.on_sent = Sendings(index, job, self._on_event)
         outcome = await self._run(run, name, seen)
         if self._memory is not None and isinstance(outcome, Skipped):
             self._memory.skipped(job, name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from facewarp_async.cli.tally import MOST_NAMES, OpenTask, Tally
 from facewarp_async.errors import InDoubtError, NoFaceError, Stage
 from facewarp_async.models import ImageResult, ImageSwap
-from facewarp_async.pipeline import Completed, Failed, JobEnded, Outcome, Skipped, StageBegun
+from facewarp_async.pipeline import BytesSent, Completed, Failed, JobEnded, Outcome, Skipped, StageBegun
 
 JOB = ImageSwap("a.jpg", "face.jpg")
 DONE = Completed(job=JOB, result=ImageResult(task_id=1, key="k", url="u"))
@@ -39,6 +41,62 @@ def test_a_stage_that_begins_again_counts_once() -> None:
 def test_a_task_of_an_earlier_run_counts_as_uploaded_too() -> None:
     tally = tallied((0, Stage.WAIT), (0, DONE))
     assert (tally.uploaded, tally.created, tally.done) == (1, 1, 1)
+
+
+def sent(tally: Tally, index: int, *numbers: int, size: int = 1000, file: str = "a.jpg") -> None:
+    for number in numbers:
+        tally.count(BytesSent(index=index, job=JOB, file=Path(file), sent=number, size=size))
+
+
+def test_bytes_are_counted_over_files_and_breaks() -> None:
+    tally = Tally(total=3)
+    sent(tally, 0, 100, file="face.jpg", size=100)
+    sent(tally, 0, 300, 600)
+    sent(tally, 1, 1000)
+    sent(tally, 1, 400, 1000)  # sent again from its beginning
+    sent(tally, 0, 1000)
+    assert tally.sent_bytes == 100 + 1000 + 1000 + 1000
+    assert tally.line() == "0 of 3 done, 0 created, 0 uploaded (3.1 kB)"
+
+
+def test_the_parts_of_media_move_the_bar_and_faces_do_not() -> None:
+    tally = Tally(total=3)
+    sent(tally, 0, 100, file="face.jpg", size=100)
+    assert tally.uploaded_share == 0
+    sent(tally, 0, 250)
+    sent(tally, 1, 500)
+    assert tally.uploaded_share == 0.75
+    tally.count(StageBegun(index=1, job=JOB, stage=Stage.CREATE))
+    assert (tally.uploaded, tally.uploaded_share) == (1, 1.25)
+    sent(tally, 1, 500)  # the service has lost it
+    assert tally.uploaded_share == 1.25
+    tally.count(JobEnded(index=0, outcome=FAILED))
+    assert tally.uploaded_share == 1
+
+
+def test_the_pace_is_that_of_late() -> None:
+    now = 0.0
+    tally = Tally(clock=lambda: now)
+    assert tally.bytes_per_s() == 0
+    for second in range(10):
+        now = float(second)
+        sent(tally, second, 2000, size=2000)
+    assert tally.bytes_per_s() == 2000
+    now = 11.0
+    assert tally.bytes_per_s() == 2000 * 3 / 5
+    now = 60.0
+    assert tally.bytes_per_s() == 0
+
+
+def test_tasks_run_from_their_creation_to_their_end() -> None:
+    tally = tallied((0, Stage.CREATE), (1, Stage.WAIT), (2, Stage.WAIT))
+    assert tally.running == 2
+    assert tally.line() == "0 of 3 done, 2 created (2 running), 3 uploaded"
+    tally.count(StageBegun(index=1, job=JOB, stage=Stage.DOWNLOAD))
+    tally.count(JobEnded(index=2, outcome=FAILED))
+    assert tally.running == 0
+    tally.count(StageBegun(index=1, job=JOB, stage=Stage.WAIT))  # the second task of several faces
+    assert tally.running == 1
 
 
 def test_ends_are_told_apart() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import AsyncIterator, Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ import pytest
 
 from facewarp_async import (
     Asset,
+    BytesSent,
     Completed,
     ConfigurationError,
     DetectFaces,
@@ -499,7 +501,10 @@ async def test_without_an_output_folder_nothing_is_fetched(bench: Bench) -> None
 
 
 async def test_events_tell_each_jobs_stages_and_its_end(bench: Bench) -> None:
-    """Stages come in their order, a multiple swap goes through them twice, and the end comes last, with the outcome."""
+    """Stages come in their order, a multiple swap goes through them twice, and the end comes last, with the outcome.
+
+    Of each file that is uploaded the bytes are told, also of the face that all jobs share.
+    """
     face = bench.picture("face")
     jobs: list[Job] = [
         ImageSwap(bench.picture("a"), face),
@@ -517,8 +522,30 @@ async def test_events_tell_each_jobs_stages_and_its_end(bench: Bench) -> None:
     ]
     for index, job in enumerate(jobs):
         own = [event for event in bench.events.all if event.index == index]
-        assert all(isinstance(event, StageBegun) and event.job is job for event in own[:-1])
+        assert all(isinstance(event, StageBegun | BytesSent) and event.job is job for event in own[:-1])
         assert own[-1] == JobEnded(index=index, outcome=outcomes[index])
+    sent = [event for event in bench.events.all if isinstance(event, BytesSent)]
+    assert {event.file for event in sent} == {face, *(job.media for job in jobs[:3])}
+    assert len(sent) == 4
+    sizes = {event.file.stem: event.size for event in sent}
+    assert sizes == {label: len(PNG) + len(label) for label in ("a", "b", "c", "face")}
+    assert all(event.sent == event.size for event in sent)
+
+
+async def test_bytes_are_told_of_about_once_a_megabyte_and_anew_after_a_cut(serve: Serve) -> None:
+    faults = FaultPlan([FaultRule(Fault.CUT_PUT, PUT, nth=2)])  # the first is the face
+    size = 6_500_000
+    async with serve(faults=faults) as bench:
+        media = bench.file("large.png", PNG + bytes(size - len(PNG)))
+        await bench.outcomes([ImageSwap(media, bench.picture("face"))])
+        told = [event.sent for event in bench.events.all if isinstance(event, BytesSent) and event.file == media]
+    beginnings = [place for place, sent in enumerate(told) if place and sent < told[place - 1]]
+    assert len(beginnings) == 1
+    again = told[beginnings[0] :]
+    assert again[-1] == size
+    assert again == sorted(set(again))
+    assert len(again) <= 8
+    assert all(later - sent >= 2**20 for sent, later in pairwise(again[:-1]))
 
 
 @pytest.mark.slow
