@@ -119,4 +119,4 @@ def _explain(error: Exception, path: str) -> list[str]:
 def _reason(error: BaseException) -> str:
     if isinstance(error, KeyError):
         return "a required field is missing"
-    return str(error) or type(error).__name__
+    return str(error)
