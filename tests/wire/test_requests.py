@@ -78,8 +78,15 @@ def test_the_other_calls_create_nothing() -> None:
 
 def test_the_token_request_holds_the_secret_and_its_repr_does_not() -> None:
     request = build_token_request(ClientCredentials("id", "hush"))
+    assert (request.method, request.target, request.creates_task) == ("POST", "/v1/oauth/token", False)
     assert body(request) == {"client_id": "id", "client_secret": "hush"}
+    assert request.secrets == ("hush",)
     assert "hush" not in repr(request)
+
+
+def test_a_call_is_known_by_its_path() -> None:
+    assert build_task_request(459).path == "/v1/task/detail"
+    assert build_upload_request("a.jpg").path == "/v1/source/upload-url"
 
 
 @given(st.text())
