@@ -1,0 +1,280 @@
+"""Changes one thing of a module at a time and runs its folder's tests, which have to fail: else nothing guards it.
+
+``python tests/mutation.py wire`` takes minutes; the names of modules behind it choose among its modules. It works on a
+copy, in a fork for each mutant, and prints those that survive. `tests/mutants.toml` lists survivors that are no
+gaps, each with its reason: the exit code is 1 if there are others, or if one of them is killed now.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import copy
+import importlib
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from attrs import frozen
+from hypothesis import HealthCheck, settings
+
+ROOT = Path(__file__).parents[1]
+KNOWN = Path(__file__).with_name("mutants.toml")
+SUITES = {
+    "wire": ("tests/wire", "tests/hostile/test_json.py"),
+    "policy": ("tests/policy",),
+    "journal": ("tests/journal",),
+    "pipeline": ("tests/pipeline",),
+}
+LONGEST_S = 60.0
+
+_SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
+    ast.Lt: (ast.LtE, ast.GtE),
+    ast.LtE: (ast.Lt, ast.Gt),
+    ast.Gt: (ast.GtE, ast.LtE),
+    ast.GtE: (ast.Gt, ast.Lt),
+    ast.Eq: (ast.NotEq,),
+    ast.NotEq: (ast.Eq,),
+    ast.Is: (ast.IsNot,),
+    ast.IsNot: (ast.Is,),
+    ast.In: (ast.NotIn,),
+    ast.NotIn: (ast.In,),
+    ast.And: (ast.Or,),
+    ast.Or: (ast.And,),
+    ast.Add: (ast.Sub,),
+    ast.Sub: (ast.Add,),
+    ast.Mult: (ast.Div,),
+    ast.Div: (ast.Mult,),
+    ast.FloorDiv: (ast.Mult,),
+    ast.Mod: (ast.Mult,),
+    ast.BitOr: (ast.BitAnd,),
+    ast.BitAnd: (ast.BitOr,),
+}
+_NAMES = {"min": "max", "max": "min", "any": "all", "all": "any"}
+
+
+@frozen
+class Mutant:
+    """A module with one change.
+
+    Attributes:
+        name: Its module, the function, and what became of the line.
+        line: Where.
+        source: The whole module.
+    """
+
+    name: str
+    line: int
+    source: str
+
+
+def mutants(path: Path, module: str) -> Iterator[Mutant]:
+    """Give a module's mutants, in the order of its lines."""
+    tree = ast.parse(path.read_text())
+    for steps in list(_places(tree)):
+        for changed in _changes(_follow(tree, steps)):
+            twin = copy.deepcopy(tree)
+            _replace(twin, steps, changed)
+            node = _statement(tree, steps)
+            before, after = ast.unparse(node), ast.unparse(_statement(twin, steps))
+            if before != after:
+                name = f"{module}.{_scope(tree, steps)}: {_differing(before, after)}"
+                yield Mutant(name, node.lineno, ast.unparse(ast.fix_missing_locations(twin)))
+
+
+Steps = tuple[tuple[str, int | None], ...]
+
+
+def _places(node: ast.AST, steps: Steps = ()) -> Iterator[Steps]:
+    """Give the ways to all nodes that are worth a change: no annotations, docstrings, messages or lists of names."""
+    yield steps
+    for name, value in ast.iter_fields(node):
+        if name in {"annotation", "returns", "decorator_list", "type_params"} or isinstance(node, ast.JoinedStr):
+            continue
+        for index, child in enumerate(value if isinstance(value, list) else [value]):
+            if isinstance(child, ast.AST) and not _is_left_out(child):
+                yield from _places(child, (*steps, (name, index if isinstance(value, list) else None)))
+
+
+def _is_left_out(node: ast.AST) -> bool:
+    match node:
+        case ast.Import() | ast.ImportFrom() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Assign(targets=[ast.Name(id="__all__")]) | ast.If(test=ast.Name(id="TYPE_CHECKING")):
+            return True
+        case ast.Call(func=ast.Name(id=name)):
+            return name.endswith("Error") or name == "TypeVar"
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="logger"))):
+            return True
+    return False
+
+
+def _follow(node: ast.AST, steps: Steps) -> ast.AST:
+    for name, index in steps:
+        value = getattr(node, name)
+        node = value if index is None else value[index]
+    return node
+
+
+def _replace(tree: ast.AST, steps: Steps, changed: ast.AST) -> None:
+    parent, (name, index) = _follow(tree, steps[:-1]), steps[-1]
+    if index is None:
+        setattr(parent, name, changed)
+    else:
+        getattr(parent, name)[index] = changed
+
+
+def _statement(tree: ast.AST, steps: Steps) -> ast.stmt:
+    """Return the innermost statement."""
+    found = None
+    for count in range(len(steps) + 1):
+        node = _follow(tree, steps[:count])
+        found = node if isinstance(node, ast.stmt) else found
+    assert found is not None
+    return found
+
+
+def _scope(tree: ast.AST, steps: Steps) -> str:
+    nodes = [_follow(tree, steps[:count]) for count in range(len(steps) + 1)]
+    scopes = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return ".".join(node.name for node in nodes if isinstance(node, scopes)) or "-"
+
+
+def _differing(before: str, after: str) -> str:
+    """Return the first line that differs, before and after."""
+    ours, theirs = before.splitlines(), after.splitlines()
+    for one, other in zip(ours, theirs, strict=False):
+        if one != other:
+            return f"{one.strip()}  ->  {other.strip()}"
+    return f"{ours[-1].strip()}  ->  {theirs[-1].strip()}"
+
+
+def _changes(node: ast.AST) -> Iterator[ast.AST]:
+    """Give what a node may become."""
+    for swap in _SWAPS.get(type(node), ()):
+        yield swap()
+    match node:
+        case ast.Constant(value=bool(value)):
+            yield ast.Constant(not value)
+        case ast.Constant(value=int(number) | float(number)):
+            yield ast.Constant(number + 1)
+        case ast.Constant(value=str(text)):
+            yield ast.Constant(f"XX{text}")
+        case ast.Constant(value=bytes(body)):
+            yield ast.Constant(b"XX" + body)
+        case ast.Compare(ops=[_, *_]) | ast.BoolOp():
+            return
+        case ast.UnaryOp(op=ast.Not(), operand=operand):
+            yield operand
+        case ast.Name(id=name) if name in _NAMES:
+            yield ast.Name(_NAMES[name], ast.Load())
+        case ast.Return(value=value) if value is not None and not isinstance(value, ast.Constant):
+            yield ast.Return(ast.Constant(None))
+        case ast.Raise() | ast.AugAssign() | ast.Delete():
+            yield ast.Pass()
+        case ast.Expr(value=ast.Call() | ast.Await()):
+            yield ast.Pass()
+        case ast.Break():
+            yield ast.Continue()
+        case ast.Continue():
+            yield ast.Break()
+        case ast.If(test=test) | ast.IfExp(test=test) | ast.While(test=test):
+            changed = copy.copy(node)
+            changed.test = ast.UnaryOp(ast.Not(), test)
+            yield changed
+
+
+def survives(path: Path, source: str, tests: tuple[str, ...]) -> bool:
+    """Run the tests on a module of this source, in a fork that ends with them."""
+    original = path.read_text()
+    path.write_text(source)
+    child = os.fork()
+    if not child:
+        try:
+            os.setsid()
+            os._exit(_run(tests))
+        finally:
+            os._exit(70)
+    try:
+        ends_at = time.monotonic() + LONGEST_S
+        while True:
+            ended, status = os.waitpid(child, os.WNOHANG)
+            if ended:
+                return os.waitstatus_to_exitcode(status) == 0
+            if time.monotonic() > ends_at:  # it hangs: that is noticed
+                os.killpg(child, signal.SIGKILL)
+                os.waitpid(child, 0)
+                return False
+            time.sleep(0.01)
+    finally:
+        path.write_text(original)
+
+
+def _run(tests: tuple[str, ...]) -> int:
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, 1)
+    loaded = "-Wignore::pytest.PytestAssertRewriteWarning"  # plugins are there already: that is what makes it quick
+    return int(pytest.main(["-xq", loaded, "-pno:cacheprovider", "--hypothesis-profile=mutation", *tests]))
+
+
+def prepare(folder: Path) -> None:
+    """Copy what is needed, and load once what every fork needs: all but the package."""
+    for name in ("facewarp_async", "tests"):
+        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "golden"))
+    shutil.copy(ROOT / "pyproject.toml", folder)
+    shutil.copytree(ROOT / "docs", folder / "docs")
+    os.chdir(folder)
+    sys.path.insert(0, str(folder))
+    sys.dont_write_bytecode = True
+    os.environ["PYTHONPATH"] = str(folder)  # for programs that tests start
+    for module in ("aiohttp.web", "anyio.pytest_plugin", "cattrs", "yarl"):
+        importlib.import_module(module)
+
+    # The same examples for each mutant, and no slow shrinking of what they find.
+    settings.register_profile(
+        "mutation", derandomize=True, max_examples=50, database=None, phases=["explicit", "generate"],
+        suppress_health_check=list(HealthCheck), deadline=None,
+    )  # fmt: skip
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("folder", choices=SUITES)
+    parser.add_argument("modules", nargs="*", help="such as answers; all of them if none is given")
+    parser.add_argument("--tests", action="append", help="other tests than the folder's")
+    options = parser.parse_args()
+    known: dict[str, str] = tomllib.loads(KNOWN.read_text()).get(options.folder, {})
+    tests = tuple(options.tests or SUITES[options.folder])
+    killed, survivors = set(), []
+    with tempfile.TemporaryDirectory() as name:
+        prepare(Path(name))
+        for path in sorted((Path(name) / "facewarp_async" / options.folder).glob("*.py")):
+            if options.modules and path.stem not in options.modules:
+                continue
+            if not survives(path, path.read_text(), tests):
+                raise SystemExit(f"{' '.join(tests)} fail without any change")
+            for mutant in mutants(path, path.stem):
+                if survives(path, mutant.source, tests):
+                    survivors.append(mutant.name)
+                    print(
+                        f"{'known' if mutant.name in known else 'SURVIVED'}: {mutant.line}: {mutant.name}", flush=True
+                    )
+                else:
+                    killed.add(mutant.name)
+        os.chdir(ROOT)
+    wrong = [name for name in survivors if name not in known]
+    late = known.keys() & killed - set(survivors)
+    print(f"{len(killed)} killed, {len(survivors)} survived, {len(wrong)} of them unknown")
+    print("".join(f"known and killed: {name}\n" for name in sorted(late)), end="")
+    return 1 if wrong or late else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
