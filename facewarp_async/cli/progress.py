@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.live import Live
@@ -138,17 +139,29 @@ _DOING = {
 }
 
 
+class ShowStage(Protocol):
+    """Shows which stage a job is in, and how far it is in it where that can be told."""
+
+    def __call__(self, stage: Stage, how_far: str = "") -> None:
+        """Show it."""
+
+
 @contextmanager
-def job_progress(output: Output, subject: object) -> Iterator[Callable[[Stage], None]]:
+def job_progress(output: Output, subject: object) -> Iterator[ShowStage]:
     """Show what one job does while the block runs; its stages go to what is given."""
     name = visible(subject)
+
+    def say(stage: Stage, how_far: str = "") -> None:
+        if not how_far:
+            output.say(f"{name}: {_DOING[stage]}")
+
     if not output.animated:
-        yield lambda stage: output.say(f"{name}: {_DOING[stage]}")
+        yield say
         return
     step = _Step(name)
 
-    def show(stage: Stage) -> None:
-        step.doing = _DOING[stage]
+    def show(stage: Stage, how_far: str = "") -> None:
+        step.doing = f"{_DOING[stage]} {how_far}".rstrip()
 
     with _live(output, step):
         yield show

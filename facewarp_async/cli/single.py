@@ -10,15 +10,16 @@ from facewarp_async.cli.arguments import check_writable, exists, is_any_of
 from facewarp_async.cli.exits import ExitCode, UsageError, exit_code_for
 from facewarp_async.cli.failures import failure_text
 from facewarp_async.cli.output import Output
-from facewarp_async.cli.progress import job_progress
+from facewarp_async.cli.progress import ShowStage, job_progress
 from facewarp_async.cli.provider import LOCAL
 from facewarp_async.cli.records import media_name
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.errors import FaceWarpError, Stage
 from facewarp_async.models import Asset, DetectFaces, Job, Result, SwapResult
-from facewarp_async.pipeline import Completed, Event, Failed, Outcome, StageBegun, SwapPipeline
+from facewarp_async.pipeline import BytesSent, Completed, Event, Failed, Outcome, StageBegun, SwapPipeline
 from facewarp_async.pipeline.names import NameBook, target_path
 from facewarp_async.pipeline.results import path_in
+from facewarp_async.text import bytes_text
 from facewarp_async.urls import Location, RemoteFile
 
 Fetch = Callable[[Result], Awaitable[None]]
@@ -43,6 +44,8 @@ async def run_single(job: Job, fetch: Fetch, client: FaceSwapClient, output: Out
             if isinstance(event, StageBegun):
                 task_id = event.task_id
                 show(event.stage)
+            elif isinstance(event, BytesSent):
+                show(Stage.UPLOAD, f"{bytes_text(event.sent)} of {bytes_text(event.size)}")
 
         is_free = client.provider.name == LOCAL
         try:
@@ -64,7 +67,7 @@ async def _run(
     fetch: Fetch,
     client: FaceSwapClient,
     listen: Callable[[Event], None],
-    show: Callable[[Stage], None],
+    show: ShowStage,
 ) -> Outcome:
     async with SwapPipeline(client, on_event=listen) as pipeline:
         [outcome] = [outcome async for outcome in pipeline.stream([job])]

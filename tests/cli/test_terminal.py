@@ -120,7 +120,7 @@ async def test_a_dumb_terminal_gets_lines(
     local.faults.add(FaultRule(Fault.SLOW, CREATES, delay_s=1.1))
     code, drawn = await run_on_terminal(*batch, env=here | {"TERM": "dumb"})
     assert code == 1
-    assert re.search(r"1 of 6 done, 1 failed, 5 created \(\d running\), 5 uploaded \(6\.0 kB\)", drawn)
+    assert re.search(r"1 of 6 done, 1 failed, 5 created(?: \(\d running\))?, 5 uploaded \(6\.0 kB\)", drawn)
     assert "\x1b" not in drawn
 
 
