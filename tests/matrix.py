@@ -80,7 +80,9 @@ def tracked(*paths: str) -> list[str]:
 
 def install(folder: Path, wheel: Path, *, python: str, resolution: str) -> Path:
     """Make an environment with the wheel, its extras in the versions asked for, and the newest tools for tests."""
-    run("uv", "venv", "--quiet", "--python", python, folder)
+    # pyenv's own names for its Pythons are programs that fail for those that are not chosen.
+    of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin/python"))
+    run("uv", "venv", "--quiet", "--python", of_pyenv[-1] if of_pyenv else python, folder)
     interpreter = folder / "bin" / "python"
     pip = ("uv", "pip", "install", "--quiet", "--python", interpreter)
     run(*pip, "--resolution", resolution, f"facewarp-async[all] @ {wheel.as_uri()}")
