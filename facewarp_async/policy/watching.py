@@ -152,6 +152,15 @@ class WatchBook:
         watched.is_away = True
         return watched
 
+    def put_back(self, watched: Watched) -> None:
+        """Take back a look that was picked while nobody could make it: it is due all the same."""
+        if self._galloping is watched:
+            self._galloping = None
+        if watched in self._live:
+            watched.is_away = False
+            watched.version += 1
+            heapq.heappush(self._due, (watched.late, watched.number, watched.version, watched))
+
     def _is_end(self, at_end: bool) -> bool:
         return at_end and 0 < len(self._live) <= _END_TASKS
 

@@ -154,6 +154,8 @@ class Pacer:
         loop = asyncio.get_running_loop()
         if loop.time() >= watched.deadline:
             return None
+        if watched.is_away:  # its turn came while its caller, in another process, had not asked again
+            self._book.put_back(watched)
         turn: asyncio.Future[bool] = loop.create_future()
         self._looking[watched] = turn
         self.wake()
@@ -215,7 +217,8 @@ class Pacer:
             if watched is None:
                 return bool(self._waiting) and self._grant()
             turn = self._looking.pop(watched, None)
-            if turn is not None and not turn.done():  # else its caller was cancelled, and is about to strike it off
+            # Else its caller was cancelled and is about to strike it off, or has yet to ask again.
+            if turn is not None and not turn.done():
                 turn.set_result(True)
                 return True
 

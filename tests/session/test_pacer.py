@@ -402,3 +402,17 @@ def test_ten_thousand_tasks_that_are_due_at_once_do_not_hold_up_the_loop(rate: f
     finally:
         gc.enable()
     assert max(turns) < 0.02
+
+
+def test_a_look_that_is_due_before_its_caller_asks_is_made_when_he_does() -> None:
+    """A caller in another process asks a moment after the last look; the moment is not lost."""
+
+    async def main() -> None:
+        pacer, loop = Pacer(10, FixedPolling(image_s=1)), asyncio.get_running_loop()
+        with pacer.watching(TaskKind.IMAGE_SWAP, is_fresh=True, deadline=loop.time() + 60) as watched:
+            await asyncio.sleep(5)
+            await pacer.acquire(Priority.POLL)  # the pacer looks for what is due
+            assert await pacer.look_turn(watched) is not None
+        assert loop.time() < 6
+
+    run_quickly(main())
