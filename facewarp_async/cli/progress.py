@@ -20,7 +20,7 @@ from facewarp_async.errors import Stage
 from facewarp_async.pipeline import Event, JobEnded
 from facewarp_async.text import bytes_text, seconds, shorten, visible
 
-_NARROW_COLUMNS = 64
+_NARROW_COLUMNS = 76
 _LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 50
 _MARGIN = 4
 """Left free, for the ``^C`` that a terminal writes there must not begin a new line."""
@@ -40,8 +40,7 @@ class _Bars:
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         elapsed = seconds(time.monotonic() - self._begun)
         if options.max_width < _NARROW_COLUMNS:
-            line = f"{self._tally.line()}, {elapsed}{self._tally.left()}"
-            yield Text(shorten(line, options.max_width - _MARGIN), no_wrap=True)
+            yield Text(self._line(elapsed, options.max_width - _MARGIN), no_wrap=True)
             return
         tally, total = self._tally, self._tally.total
         bar_columns = min(_WIDEST_BAR, options.max_width - _LABEL_COLUMNS - _COUNT_COLUMNS - 2 - _MARGIN)
@@ -51,7 +50,7 @@ class _Bars:
             table.add_column(width=columns, no_wrap=True, overflow="ellipsis")
         sent = f"  {bytes_text(tally.sent_bytes)}" if tally.sent_bytes else ""
         pace = tally.bytes_per_s()
-        speed = f" at {bytes_text(round(pace))}/s" if pace >= 1 else ""
+        speed = f" at {bytes_text(round(pace))}/s" if pace >= 1 and tally.uploaded != total else ""
         running = f"  {tally.running} running" if tally.running else ""
         table.add_row("uploaded", self._bar(tally.uploaded_share, "blue"), _of(tally.uploaded, total) + sent + speed)
         table.add_row("created", self._bar(tally.created, "magenta"), _of(tally.created, total) + running)
@@ -62,6 +61,24 @@ class _Bars:
             Text.assemble(_of(tally.done, total), failed, f"  {elapsed}{tally.left()}"),
         )
         yield table
+
+    def _line(self, elapsed: str, width: int) -> str:
+        """Return as much as a line holds; what matters least goes first."""
+        tally = self._tally
+        parts = {
+            "done": f"{_of(tally.done, tally.total)} done",
+            "failed": f"{tally.failed} failed" * bool(tally.failed),
+            "running": f"{tally.running} running" * bool(tally.running),
+            "sent": f"{bytes_text(tally.sent_bytes)} sent" * bool(tally.sent_bytes),
+            "elapsed": elapsed,
+            "left": tally.left().removeprefix(", "),
+        }
+        for least in ("", "sent", "elapsed", "running", "left"):
+            parts.pop(least, None)
+            line = ", ".join(filter(None, parts.values()))
+            if len(line) <= width:
+                return line
+        return shorten(line, width)
 
     def _bar(self, completed: float, colour: str) -> ProgressBar:
         total = self._tally.total

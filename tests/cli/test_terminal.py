@@ -111,7 +111,9 @@ async def test_a_narrow_terminal_gets_one_line(
     code, drawn = await run_on_terminal(*batch, columns=40, env=here)
     assert code == 1
     assert "━" not in drawn
-    assert re.search(r"\d of 6 done", drawn)
+    assert re.search(r"\d/6 done", drawn)
+    lines = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "\n", drawn).splitlines()
+    assert max(len(line) for line in lines if "/6 done" in line) <= 36
 
 
 async def test_a_dumb_terminal_gets_lines(
