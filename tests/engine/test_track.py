@@ -25,11 +25,6 @@ def follow(frames: list[Pixels], rate: float = 25) -> list[list[Tracked]]:
     return [tracker.step(frame, number / rate) for number, frame in enumerate(frames)]
 
 
-def eye_distance(face: Face) -> float:
-    """Pixels between the centres of the eyes."""
-    return float(np.linalg.norm(face.landmarks[1] - face.landmarks[0]))
-
-
 def jitter(tracked: list[list[Tracked]], image: Pixels, size: tuple[int, int], sway_map: SwayMap) -> float:
     """Mean change from frame to frame of the error against the known motion, in % of the eyes' distance."""
     face = tracked[0][0].face
@@ -41,7 +36,7 @@ def jitter(tracked: list[list[Tracked]], image: Pixels, size: tuple[int, int], s
         matrix = sway_map(image, size, number / len(tracked))
         errors.append(items[0].face.mesh[:, :2] - (on_still @ matrix[:, :2].T + matrix[:, 2]))
     steps = np.linalg.norm(np.diff(np.array(errors), axis=0), axis=2)
-    return float(100 * steps.mean() / eye_distance(face))
+    return float(100 * steps.mean() / face.eye_distance)
 
 
 @pytest.mark.slow
@@ -70,7 +65,7 @@ def test_mesh_stays_on_a_moving_face(moving: Moving, hopper: Pixels, sway_map: S
         matrix = sway_map(hopper, SIZE, number / 30)
         expected = hopper_face.mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         error = np.linalg.norm(items[0].face.mesh[OVAL, :2] - expected[OVAL], axis=1).mean()
-        assert error < 0.12 * eye_distance(items[0].face)
+        assert error < 0.12 * items[0].face.eye_distance
 
 
 @pytest.mark.slow
@@ -86,7 +81,7 @@ def test_quick_face_is_not_left_behind(collins: Pixels) -> None:
         (found,) = local_finder().find(frame)
         (item,) = items
         assert item.track == 0
-        assert np.linalg.norm(item.face.centre - found.centre) < 0.2 * eye_distance(found)
+        assert np.linalg.norm(item.face.centre - found.centre) < 0.2 * found.eye_distance
 
 
 def test_networks_run_on_every_frame_but_the_detector_does_not(
