@@ -1,0 +1,253 @@
+"""A Dask cluster of real processes on loopback, an account whose service keeps books, and what must hold of both."""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import subprocess
+import sys
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import anyio.to_thread
+from attrs import Factory, define, evolve
+from distributed import Client
+
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.config import Limits, Timeouts
+from facewarp_async.distributed import DistributedPipeline
+from facewarp_async.errors import InDoubtError
+from facewarp_async.models import ImageSwap, Job, MultiFaceSwap
+from facewarp_async.pipeline import Completed, Failed, Outcome
+from facewarp_async.policy.retry import RetryPolicy
+from facewarp_async.server import Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Made, Work
+
+CALLS = frozenset(
+    f"/v1/{path}"
+    for path in (
+        "source/upload-url",
+        "source/access-url",
+        "task/face-swap",
+        "task/get-face",
+        "task/multiple-face-swap",
+        "task/detail",
+    )
+)
+TTL_S = 2
+"""After how long the scheduler gives up a silent worker; Dask takes no less than ten heartbeats, which are 5 s."""
+
+_JITTER_S = 0.1
+"""What processes on a busy machine may add to the way of a call."""
+
+
+class CountingRunner(InstantRunner):
+    """Swaps nothing, and notes which media came, and how many tasks were under way at once."""
+
+    def __init__(self, duration_s: float) -> None:
+        super().__init__(duration_s=duration_s)
+        self.media: Counter[tuple[str, bytes]] = Counter()
+        self.running = self.most_running = 0
+
+    async def run(self, work: Work) -> Made:
+        self.running += 1
+        self.most_running = max(self.most_running, self.running)
+        try:
+            self.media[work.kind, await anyio.to_thread.run_sync(work.media.read_bytes)] += 1
+            return await super().run(work)
+        finally:
+            self.running -= 1
+
+
+@define
+class Account:
+    """A service with books, media, and an output folder that all machines see."""
+
+    folder: Path
+    service: LocalService
+    runner: CountingRunner
+    faults: FaultPlan
+    rate: float | None
+    cap: int
+    arrivals: list[float] = Factory(list)
+
+    @property
+    def out(self) -> Path:
+        return self.folder / "out"
+
+    @property
+    def journal(self) -> Path:
+        return self.folder / "journal" / "batch.db"
+
+    def jobs(self) -> list[Job]:
+        """Return a job for each file; every fifth changes several faces, in two tasks."""
+        face = self.folder / "media" / "face" / "face.png"
+        files = sorted((self.folder / "media").glob("*.png"))
+        return [
+            MultiFaceSwap(path, {0: face}) if number % 5 == 4 else ImageSwap(path, face)
+            for number, path in enumerate(files)
+        ]
+
+    def client(self) -> FaceSwapClient:
+        return FaceSwapClient(
+            evolve(self.service.provider, requests_per_second=self.rate, typical_image_s=0.1),
+            self.service.auth,
+            timeouts=Timeouts(connect_s=5, request_s=5, stall_s=5, image_task_s=20),
+            retry=RetryPolicy(first_s=0.01, longest_s=0.1),
+        )
+
+    def pipeline(self, dask: Client, **options: Any) -> DistributedPipeline:
+        options.setdefault("shard_size", 5)
+        limits = Limits(uploads=4, in_flight=self.cap, downloads=4)
+        options.setdefault("limits", limits)
+        return DistributedPipeline(self.client(), dask, journal=self.journal, output_dir=self.out, **options)
+
+    def most_calls_in_a_second(self) -> int:
+        """Return how many calls came in any second, less what is allowed for this machine's jitter."""
+        window, most = deque[float](), 0
+        for at in sorted(self.arrivals):
+            window.append(at)
+            while window[0] <= at - (1 - _JITTER_S):
+                window.popleft()
+            most = max(most, len(window))
+        return most
+
+    async def wrongs(self, outcomes: Sequence[Outcome]) -> list[str]:
+        """Return what should not be: after all that was done to the cluster, of all jobs."""
+        await self.service.settled()
+        jobs = self.jobs()
+        wrong = [] if [outcome.job for outcome in outcomes] == jobs else ["the outcomes are not in the jobs' order"]
+        for outcome in outcomes:
+            assert isinstance(outcome.job.media, Path)
+            name = outcome.job.media.name
+            if isinstance(outcome, Completed):
+                result = self.out / name
+                if not result.exists() or result.read_bytes() != outcome.job.media.read_bytes():
+                    wrong.append(f"{name}: its result is missing or wrong")
+            elif not (isinstance(outcome, Failed) and isinstance(outcome.error, InDoubtError)):
+                wrong.append(f"{name}: {outcome}")
+        wrong += [f"{kind}: created {count} times" for (kind, _), count in self.runner.media.items() if count > 1]
+        if self.rate is not None and self.most_calls_in_a_second() > self.rate:
+            wrong.append(f"{self.most_calls_in_a_second()} calls in a second, {self.rate} are allowed")
+        if self.runner.most_running > self.cap:
+            wrong.append(f"{self.runner.most_running} tasks at once, {self.cap} are allowed")
+        wrong += [f"{path.name}: left behind" for path in self.out.rglob("*") if path.suffix != ".png"]
+        return wrong
+
+
+def doubted(outcomes: Sequence[Outcome]) -> int:
+    """Return how many jobs are named in doubt."""
+    return sum(isinstance(outcome, Failed) and isinstance(outcome.error, InDoubtError) for outcome in outcomes)
+
+
+@asynccontextmanager
+async def open_account(
+    folder: Path,
+    *,
+    jobs: int,
+    seed: int = 1,
+    rate: float | None = None,
+    cap: int = 16,
+    task_s: float = 0.1,
+) -> AsyncIterator[Account]:
+    """Make media and start a service."""
+    await anyio.to_thread.run_sync(_make_media, folder / "media", jobs, random.Random(seed))
+    runner, faults = CountingRunner(task_s), FaultPlan()
+    async with LocalService(runner=runner, faults=faults) as service:
+        account = Account(folder, service, runner, faults, rate, cap)
+
+        def note(_target: str) -> bool:
+            account.arrivals.append(anyio.current_time())
+            return False
+
+        faults.add(FaultRule(Fault.RESET_BEFORE, CALLS, matching=note))
+        yield account
+
+
+def _make_media(folder: Path, jobs: int, draw: random.Random) -> None:
+    (folder / "face").mkdir(parents=True)
+    for name in ["face/face.png", *(f"{number:04}.png" for number in range(jobs))]:
+        (folder / name).write_bytes(b"\x89PNG\r\n\x1a\n" + draw.randbytes(draw.randrange(1_000, 30_000)))
+
+
+class Cluster:
+    """A scheduler and workers, each a process.
+
+    Args:
+        folder: For their logs and local files.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._port = 0
+        self._started: list[subprocess.Popen[bytes]] = []
+        self.scheduler: subprocess.Popen[bytes] | None = None
+        self.workers: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def address(self) -> str:
+        return f"tcp://127.0.0.1:{self._port}"
+
+    def start(self, workers: int) -> None:
+        """Start a scheduler and workers; again on the same port after they were killed."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", self._port))
+            self._port = free.getsockname()[1]
+        options = ["--port", str(self._port), "--host", "127.0.0.1", "--no-dashboard"]
+        self.scheduler = self._program("scheduler", *options)
+        self.workers = [self.add_worker() for _ in range(workers)]
+
+    def add_worker(self) -> subprocess.Popen[bytes]:
+        """Start another worker."""
+        options = ["--no-nanny", "--nthreads", "2", "--no-dashboard", "--death-timeout", "30", "--host", "127.0.0.1"]
+        folder = self._folder / f"worker-{len(self._started)}"
+        return self._program("worker", self.address, *options, "--local-directory", str(folder), "--memory-limit", "0")
+
+    def _program(self, name: str, *options: str) -> subprocess.Popen[bytes]:
+        log = self._folder / f"{len(self._started)}-{name}.log"
+        given = {"SCHEDULER__WORKER_TTL": f"{TTL_S}s", "SCHEDULER__ALLOWED_FAILURES": "1"}
+        with log.open("wb") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", f"distributed.cli.dask_{name}", *options],
+                env=os.environ | {f"DASK_DISTRIBUTED__{key}": value for key, value in given.items()},
+                stdout=file,
+                stderr=file,
+            )
+        self._started.append(process)
+        return process
+
+    def kill(self) -> None:
+        """Kill all processes."""
+        for process in self._started:
+            if process.poll() is None:
+                process.kill()  # also one that is stopped
+        for process in self._started:
+            process.wait()
+
+    @asynccontextmanager
+    async def client(self, workers: int) -> AsyncIterator[Client]:
+        """Have so many workers that live, starting what is missing, and connect to them."""
+        self.workers = [worker for worker in self.workers if worker.poll() is None]
+        self.workers += [self.add_worker() for _ in range(workers - len(self.workers))]
+        async with Client(self.address, asynchronous=True) as client:  # type: ignore[no-untyped-call]  # Dask's
+            await client.wait_for_workers(workers, timeout=60)
+            yield client
+
+    def logs(self) -> str:
+        """Return what the programs have told."""
+        return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
+
+
+@contextmanager
+def open_cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
+    """Run a cluster."""
+    cluster = Cluster(folder)
+    try:
+        cluster.start(workers)
+        yield cluster
+    finally:
+        cluster.kill()

@@ -1,0 +1,105 @@
+"""Real processes, really killed and stopped: nothing is paid for twice, nothing is lost, rate and cap hold."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import anyio
+import pytest
+from distributed import Future
+
+from facewarp_async.pipeline import Outcome
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+async def test_a_worker_that_is_killed_costs_nothing_but_its_time(
+    clusters: ModuleType, cluster: Any, tmp_path: Path
+) -> None:
+    outcomes: list[Outcome] = []
+    async with (
+        clusters.open_account(tmp_path, jobs=40, rate=40, cap=12, task_s=0.3) as account,
+        cluster.client(2) as dask,
+        account.pipeline(dask) as pipeline,
+    ):
+        async for outcome in pipeline.stream(account.jobs()):
+            outcomes.append(outcome)
+            if len(outcomes) == 15:
+                cluster.workers[0].kill()
+        assert await account.wrongs(outcomes) == []
+        assert clusters.doubted(outcomes) <= 4
+
+
+async def test_a_worker_that_was_given_up_and_wakes_does_no_harm(
+    clusters: ModuleType, cluster: Any, tmp_path: Path
+) -> None:
+    """It is stopped until the scheduler has given it up and its jobs have gone to the other."""
+    outcomes: list[Outcome] = []
+    async with (
+        clusters.open_account(tmp_path, jobs=90, rate=15, cap=12, task_s=0.3) as account,
+        cluster.client(2) as dask,
+        account.pipeline(dask) as pipeline,
+        anyio.create_task_group() as group,
+    ):
+
+        async def pause() -> None:
+            stopped = cluster.workers[0]
+            stopped.send_signal(signal.SIGSTOP)
+            while len((await dask.scheduler.identity())["workers"]) > 1:  # noqa: ASYNC110 - another process's
+                await anyio.sleep(0.1)
+            await anyio.sleep(1.0)
+            stopped.send_signal(signal.SIGCONT)
+
+        async for outcome in pipeline.stream(account.jobs()):
+            outcomes.append(outcome)
+            if len(outcomes) == 15:
+                group.start_soon(pause)
+        assert await account.wrongs(outcomes) == []
+        assert clusters.doubted(outcomes) <= 4
+
+
+async def test_workers_come_and_go_while_a_batch_runs(clusters: ModuleType, cluster: Any, tmp_path: Path) -> None:
+    outcomes: list[Outcome] = []
+    async with (
+        clusters.open_account(tmp_path, jobs=60, rate=40, cap=12, task_s=0.2) as account,
+        cluster.client(2) as dask,
+        account.pipeline(dask) as pipeline,
+    ):
+        cluster.workers.append(cluster.add_worker())
+        async for outcome in pipeline.stream(account.jobs()):
+            outcomes.append(outcome)
+            if len(outcomes) == 30:
+                await dask.wait_for_workers(3, timeout=30)
+                first = next(iter((await dask.scheduler.identity())["workers"]))
+                await dask.retire_workers([first])
+        assert await account.wrongs(outcomes) == []
+        assert clusters.doubted(outcomes) == 0, "it was let go, not killed"
+
+
+async def test_a_shard_that_dask_runs_again_is_not_paid_again(
+    clusters: ModuleType, cluster: Any, tmp_path: Path
+) -> None:
+    """The workers that hold the end of shards die, and somebody still wants it: Dask runs the shards again."""
+    outcomes: list[Outcome] = []
+    async with (
+        clusters.open_account(tmp_path, jobs=20, cap=12) as account,
+        cluster.client(2) as dask,
+        account.pipeline(dask) as pipeline,
+    ):
+        wanted: list[Future[Any]] = []
+        async for outcome in pipeline.stream(account.jobs()):
+            if not wanted:
+                wanted = [Future(key, client=dask) for key in list(dask.futures)]
+                assert wanted
+            outcomes.append(outcome)
+        for future in wanted:
+            await future
+        for worker in cluster.workers:
+            worker.kill()
+        cluster.workers = [cluster.add_worker()]
+        for future in wanted:
+            await future.result()
+        assert await account.wrongs(outcomes) == []
