@@ -48,8 +48,7 @@ async def write_page(report: Report, path: str | Path, *, pictures: Pictures = "
     try:
         file = await anyio.to_thread.run_sync(_begin, part)
         try:
-            folder = await anyio.Path(target.parent).resolve()
-            pieces = _pieces(report, Path(folder), pictures)
+            pieces = await anyio.to_thread.run_sync(_pieces, report, target, pictures)
             while await anyio.to_thread.run_sync(_write_some, pieces, file):
                 pass
             await anyio.to_thread.run_sync(_end, file, part, target)
@@ -93,8 +92,9 @@ def _give_up(file: TextIO, part: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def _pieces(report: Report, folder: Path, pictures: Pictures) -> Iterator[str]:
+def _pieces(report: Report, target: Path, pictures: Pictures) -> Iterator[str]:
     """Render the page in pieces: neither the page nor all of its pictures are ever in memory."""
+    folder = target.parent.resolve()
     embeds = will_embed(pictures, len(report.jobs))
     axis = Axis(report.runs)
     style, script = _source("page.css"), _source("page.js")

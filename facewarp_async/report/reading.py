@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 from itertools import cycle, pairwise
 from pathlib import Path
 
 import anyio
+import anyio.to_thread
 
 from facewarp_async.errors import FaceWarpError, InDoubtError, JournalError
 from facewarp_async.journal import JobRecord, JobState, Journal, RunRecord, Step, TimedStep, parse_steps
@@ -57,7 +59,8 @@ async def read_report(journal: str | Path, *, output_dir: str | Location, title:
     async with Journal(path, realm="") as opened:
         records, runs = await opened.records(), await opened.runs()
     name = folder.name if isinstance(folder, Path) else str(folder)
-    return build_report(records, runs, folder=folder, title=title or name)
+    # In a thread: of thousands of jobs it takes a while.
+    return await anyio.to_thread.run_sync(partial(build_report, records, runs, folder=folder, title=title or name))
 
 
 def build_report(

@@ -148,7 +148,7 @@ class Report:
     @cached_property
     def folder(self) -> str:
         """The folder that all media lie in, with its ``/``; empty where they have none in common."""
-        common = commonprefix([job.media for job in self.jobs])
+        common = commonprefix([job.media for job in self.jobs])  # noqa: RUF071 - cut at a folder below
         return common[: common.rfind("/") + 1]
 
     @property
