@@ -126,7 +126,9 @@ _HOMES = {
         Asset DetectFaces Face FaceDetection ImageResult ImageSwap Job MediaType MultiFaceSwap Picture Point Result
         SwapResult Task TaskKind TaskStatus UploadGrant VideoResult VideoSwap
     """,
-    "pipeline": "BatchReport BytesSent Completed Event Failed JobEnded Outcome OutcomeStream Skipped StageBegun SwapPipeline",
+    "pipeline": """
+        BatchReport BytesSent Completed Event Failed JobEnded Outcome OutcomeStream Skipped StageBegun SwapPipeline
+    """,
     "policy.polling": "FixedPolling LearntPolling PollPolicy",
     "policy.retry": "RetryPolicy",
     "sources": "FolderJobs ManifestJobs jobs_from_folder jobs_from_manifest",

@@ -36,6 +36,7 @@ from facewarp_async.policy.polling import EMPTY_POLLS
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.watching import Watched
 from facewarp_async.session import Sending, Turn
+from facewarp_async.text import visible
 from facewarp_async.transfer import ProgressCallback
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.urls import Location, RemoteFile, as_location
@@ -151,9 +152,11 @@ class ServiceCalls:
         Raises:
             InDoubtError: As `create_image_swap`.
         """
-        return await self._connection.api.call(
+        task_id = await self._connection.api.call(
             request, answers.parse_created, priority=Priority.CREATE, sending=sending
         )
+        logger.info("created task %d", task_id)
+        return task_id
 
     async def get_task(self, task_id: int, kind: TaskKind | None = None) -> Task:
         """Look at a task once.
@@ -200,6 +203,7 @@ class ServiceCalls:
             return grant.url
 
         await self._connection.transfers.upload(media_file, grant_url, on_progress=on_progress)
+        logger.info("uploaded %s, %d bytes", visible(media_file.path), media_file.size)
         return Asset(key, media_type=media_file.media_type)
 
     @overload
@@ -240,6 +244,7 @@ class ServiceCalls:
             if isinstance(result, ImageResult | VideoResult):
                 error.task_id = result.task_id
             raise
+        logger.info("downloaded %s", visible(target))
         return target
 
     async def wait_for_task(
@@ -277,6 +282,7 @@ class ServiceCalls:
                 with anyio.CancelScope(deadline=deadline):
                     task = await self._look(watched, turn, task_id, kind)
                     if task is not None and task.result is not None:
+                        logger.info("task %d is done", task_id)
                         return task.result
                     if task is not None and task.status is TaskStatus.FINISHED:
                         empty += 1

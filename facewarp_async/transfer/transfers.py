@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
 
@@ -180,7 +181,7 @@ class Transfers:
         return Repetitions(self._retry, creates_task=False, give_up_at=self._timeouts.repeat_s)
 
     async def _put(self, url: str, file: AnyMedia, on_progress: ProgressCallback | None) -> None:
-        stall_s, loop = self._timeouts.stall_s, asyncio.get_running_loop()
+        stall_s, loop, begun = self._timeouts.stall_s, asyncio.get_running_loop(), time.monotonic()
 
         def expect_answer() -> None:
             head.reschedule(loop.time() + stall_s)
@@ -193,6 +194,7 @@ class Transfers:
                 async with self._request("PUT", url, data=payload, skip_auto_headers=("Content-Type",)) as response:
                     head.reschedule(None)
                     body = await self._read_start(response)  # of a success too, so that the connection is kept
+                    _log("PUT", url, response.status, begun)
                     if not 200 <= response.status < 300:
                         raise parse_storage_error(response.status, body, url=url)
         except (aiohttp.ClientError, OSError) as error:
@@ -201,10 +203,12 @@ class Transfers:
             _raise_for_transport(error, f"upload of {file.path}", self._timeouts)
 
     async def _get(self, url: str, partial: Partial) -> None:
+        begun = time.monotonic()
         try:
             async with asyncio.timeout(self._timeouts.connect_s + self._timeouts.stall_s) as head:
                 async with self._request("GET", url, headers=partial.headers()) as response:
                     head.reschedule(None)  # from here on the body's own pace counts
+                    _log("GET", url, response.status, begun)
                     if response.status == 416:
                         partial.restart()
                         raise IncompleteTransferError("the storage has no such range")
@@ -242,6 +246,13 @@ class Transfers:
 
 
 _jitter = random.random
+
+
+def _log(method: str, url: str, status: int, begun: float) -> None:
+    """Log an answer of the storage's, without the query, which signs the URL."""
+    if logger.isEnabledFor(logging.DEBUG):
+        shown = clean_text(url.partition("?")[0])
+        logger.debug("%s %s -> HTTP %d in %.3f s", method, shown, status, time.monotonic() - begun)
 
 
 def _raise_for_transport(error: Exception, what: str, timeouts: Timeouts) -> NoReturn:
