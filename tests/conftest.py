@@ -67,6 +67,7 @@ class Peer:
     def __init__(self, answer: Answering) -> None:
         self._answer = answer
         self.received: list[Received] = []
+        self.asked = asyncio.Event()
         self.connections = 0
         self.url = ""
 
@@ -89,6 +90,7 @@ class Peer:
                 head = await reader.readuntil(b"\r\n\r\n")
                 request = Received(head, b"", number)
                 self.received.append(request)
+                self.asked.set()
                 request.body = await self._body(reader, int(request.headers.get("content-length", 0)))
                 answer = await self._answer(request, writer)
                 if answer is not None:

@@ -367,6 +367,8 @@ async def test_a_file_that_changes_while_it_is_sent_ends_its_upload_at_once(
     async with start_peer(answer) as peer:
         with pytest.raises(FileChangedError, match=said):
             await _change_after_the_first_chunk(peer, connect(), path, lambda: change(path))
+        with anyio.fail_after(2):
+            await peer.asked.wait()  # what was sent was sent at once
         assert len(peer.received) == 1, "not repeated"
         assert peer.received[0].body == b"", "it never got the whole body"
 

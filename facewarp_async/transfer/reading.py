@@ -76,9 +76,9 @@ class Readers:
 class CacheReader:
     """Reads what is in memory at once, and in a thread, ahead, what is not; for Linux.
 
-    A visit to a thread costs twice what reading 200 KB costs, so that only the first bytes and what the disk has to be
-    waited for are read there. A file that is found not to be in memory, or on a file system that cannot tell, is read
-    in threads to its end.
+    A visit to a thread costs twice what reading 200 KB costs, and what was read there is in another processor's cache:
+    so files are opened in a thread, and only what the disk has to be waited for is read there. A file that is found not
+    to be in memory, or on a file system that cannot tell, is read in threads to its end.
 
     Args:
         file: The file, as it was looked at.
@@ -101,8 +101,8 @@ class CacheReader:
         self._buffer_ahead: bytearray | None = None
 
     def read_now(self) -> memoryview | None:
-        """Return the next bytes where they are in memory, except the first and the last, which take a visit anyway."""
-        if not self._may_be_cached or not 0 < self._length < self._file.size - CACHED_BYTES:
+        """Return the next bytes where the file is open and they are in memory."""
+        if not self._may_be_cached or self._descriptor < 0:
             return None
         self._renew_buffer()
         assert _NOWAIT is not None
@@ -113,11 +113,17 @@ class CacheReader:
                 raise _unreadable(self._file, error) from error
             self._may_be_cached = False
             return None
+        if self._length + count >= self._file.size:
+            self._end()  # here too: a file system that knows what is in memory has the file's state there
         return self._take(count)
 
     async def read(self) -> memoryview:
         """Return the next bytes."""
         try:
+            if self._descriptor < 0:
+                await self._threads.run_short(self._open)
+                if (chunk := self.read_now()) is not None:
+                    return chunk
             if self._ahead is None:
                 self._renew_buffer()
                 buffer, offset = self._buffer, self._length
@@ -158,15 +164,19 @@ class CacheReader:
         return memoryview(self._buffer)[: self._length - begin]
 
     def _fill(self, buffer: bytearray, offset: int) -> int:
-        """Read, in a thread; the first bytes are preceded by opening the file, the last are followed by closing it."""
-        if not offset:
-            self._descriptor = os.open(self._file.path, os.O_RDONLY | os.O_CLOEXEC)
+        """Read, in a thread."""
         count = os.preadv(self._descriptor, [buffer], offset)
         if offset + count >= self._file.size:
-            status = os.fstat(self._descriptor)
-            self._close()
-            _check_unchanged(self._file, status)
+            self._end()
         return count
+
+    def _open(self) -> None:
+        self._descriptor = os.open(self._file.path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def _end(self) -> None:
+        status = os.fstat(self._descriptor)
+        self._close()
+        _check_unchanged(self._file, status)
 
     def _close(self) -> None:
         descriptor, self._descriptor = self._descriptor, -1
@@ -180,7 +190,9 @@ class CacheReader:
                 with contextlib.suppress(OSError, FileChangedError):  # nobody asks for these bytes any more
                     await finish(self._ahead)
         finally:
-            if self._descriptor >= 0:
+            if self._descriptor >= 0 and self._may_be_cached and self._length:
+                self._close()  # as at the end of what is in memory
+            elif self._descriptor >= 0:
                 await self._threads.run(self._close)
             self._buffers.give_back(self._buffer)
             if self._buffer_ahead is not None:

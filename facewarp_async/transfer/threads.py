@@ -14,6 +14,8 @@ T = TypeVar("T")
 
 MOST_THREADS = 16
 
+FEW_THREADS = 2
+
 
 class FileThreads:
     """Threads of a client's own: the loop's default ones are few, and names of hosts are looked up in them."""
@@ -21,6 +23,7 @@ class FileThreads:
     def __init__(self) -> None:
         self.executor: ThreadPoolExecutor | None = ThreadPoolExecutor(MOST_THREADS, "facewarp-files")
         """``None`` once closed: what is still to be cleaned up then goes to the loop's own threads."""
+        self._few: ThreadPoolExecutor | None = ThreadPoolExecutor(FEW_THREADS, "facewarp-opens")
 
     def start(self, work: Callable[[], T]) -> asyncio.Future[T]:
         """Begin work in a thread. Whoever gave it buffers or files awaits it by `finish`."""
@@ -30,11 +33,16 @@ class FileThreads:
         """Do work in a thread; if cancelled, first wait until the thread is done with it."""
         return await finish(self.start(work))
 
+    async def run_short(self, work: Callable[[], T]) -> T:
+        """As `run`, for what is done in a moment: many threads that wake up for it are in the way of each other."""
+        return await finish(asyncio.get_running_loop().run_in_executor(self._few, work))
+
     def close(self) -> None:
         """Let the threads end when they are done. May be called twice."""
-        if self.executor is not None:
-            self.executor.shutdown(wait=False)
-            self.executor = None
+        for executor in (self.executor, self._few):
+            if executor is not None:
+                executor.shutdown(wait=False)
+        self.executor = self._few = None
 
 
 async def finish(work: Awaitable[T]) -> T:
