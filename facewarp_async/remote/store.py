@@ -71,7 +71,8 @@ def locate(file: RemoteFile) -> Place:
     try:
         if file.is_encoded:
             return Place(driver(encoded=True), file.encoded_url)
-        return Place(driver(**driver._get_kwargs_from_urls(file.url)), driver._strip_protocol(file.url))
+        url = f"{scheme}://{file.url.partition('://')[2]}"  # drivers know their schemes in small letters
+        return Place(driver(**driver._get_kwargs_from_urls(url)), driver._strip_protocol(url))
     except Exception as error:
         raise ConfigurationError(f"{file}: cannot be used: {_reason(file, error)}") from None
 

@@ -108,7 +108,10 @@ class RemoteWriting:
         else:
             self._part = f"{place.path}.part"
             place.fs.makedirs(place.fs._parent(place.path), exist_ok=True)
-        self._opened = place.fs.open(self._part, "wb", block_size=PART_BYTES)
+        try:
+            self._opened = place.fs.open(self._part, "wb", block_size=PART_BYTES)
+        except NotImplementedError as error:
+            raise OutputError(f"{self._file}: cannot be written: {self._file.scheme}:// is only read") from error
 
     def _commit(self) -> None:
         with writing(self._file):
