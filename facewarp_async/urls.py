@@ -6,7 +6,6 @@ import os
 import re
 from pathlib import Path, PurePosixPath
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
-from urllib.request import url2pathname
 
 from attrs import field, frozen
 
@@ -168,4 +167,6 @@ def as_location(value: str | os.PathLike[str] | RemoteFile) -> Location:
     host, slash, path = value[match.end() :].partition("/")
     if host not in {"", "localhost"} or not slash:
         raise ConfigurationError(f"{value}: expected file:///path, with three slashes and the whole path")
+    from urllib.request import url2pathname  # noqa: PLC0415 - it brings HTTP and TLS along
+
     return Path(url2pathname("/" + path))
