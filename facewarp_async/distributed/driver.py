@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import pickle
 import time
 import uuid
 from collections.abc import Callable
-from contextlib import AsyncExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -24,7 +25,7 @@ from facewarp_async.distributed.link import Value, open_link
 from facewarp_async.distributed.places import Places
 from facewarp_async.distributed.plugin import CoordinatorPlugin
 from facewarp_async.distributed.sending import Sender
-from facewarp_async.distributed.values import OP, NumberedJob, RunSettings, own_versions
+from facewarp_async.distributed.values import OP, OWN_VERSIONS, NumberedJob, RunSettings
 from facewarp_async.distributed.worker import COORDINATOR
 from facewarp_async.errors import ClusterError, ConfigurationError, FaceWarpError
 from facewarp_async.journal import InDoubtChoice
@@ -95,7 +96,6 @@ class DistributedPipeline:
         self._names = NameBook()
         self._stopped_by: FaceWarpError | None = None
         self._streams: list[OutcomeStream] = []
-        self._running = AsyncExitStack()
         self._tasks: TaskGroup | None = None
         self._left = False
 
@@ -117,27 +117,25 @@ class DistributedPipeline:
         if self._tasks is not None:
             raise ConfigurationError("a pipeline is entered once: make a new one")
         self._places = Places(await anyio.to_thread.run_sync(Path.cwd), self._output_dir)
-        async with AsyncExitStack() as entered:
-            self._tasks = await entered.enter_async_context(anyio.create_task_group())
-            entered.callback(self._tasks.cancel_scope.cancel)
-            await self._install()
-            self._link = await open_link(
-                self._scheduler_address(), {"op": OP}, self, name=COORDINATOR, options=self._dask.connection_args
-            )
-            entered.callback(self._link.close)
-            self._tasks.start_soon(self._read)
-            threads = await self._link.call("open", self._name, own_versions(), pickle.dumps(self._settings()))
-            self._sender = Sender(
-                self._dask,
-                self._link,
-                self._name,
-                shard_size=self._shard_size,
-                threads=threads,
-                tasks=self._tasks,
-            )
-            if not threads:
-                logger.warning("the cluster has no workers yet; the batch begins when the first one joins it")
-            self._running = entered.pop_all()
+        await self._install()
+        self._link = await open_link(
+            self._scheduler_address(), {"op": OP}, self, name=COORDINATOR, options=self._dask.connection_args
+        )
+        self._reading = asyncio.create_task(self._link.run())
+        try:
+            packed = pickle.dumps(self._settings())
+            threads = await self._link.call("open", self._name, OWN_VERSIONS, packed)
+        except BaseException:
+            self._link.close()
+            raise
+        if not threads:
+            logger.warning("the cluster has no workers yet; the batch begins when the first one joins it")
+        self._tasks = anyio.create_task_group()
+        await self._tasks.__aenter__()
+        self._sender = Sender(
+            self._dask, self._link, self._name, shard_size=self._shard_size, threads=threads, tasks=self._tasks
+        )
+        self._reading.add_done_callback(self._lost)
         return self
 
     async def _install(self) -> None:
@@ -170,18 +168,21 @@ class DistributedPipeline:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        assert self._tasks is not None
         self._left = True
         is_complete = all(stream.is_complete for stream in self._streams)
-        with anyio.move_on_after(CLOSING_S + 1, shield=True), suppress(ClusterError):
-            await self._link.call("close", is_complete)
+        with anyio.CancelScope(shield=True):
+            with anyio.move_on_after(CLOSING_S + 1), suppress(ClusterError):
+                await self._link.call("close", is_complete)
+            self._link.close()
+            await self._reading
+        self._tasks.cancel_scope.cancel()
         # Not told of the block's own error, the group does not wrap it: it leaves the block as it was raised.
-        await self._running.__aexit__(None, None, None)
+        await self._tasks.__aexit__(None, None, None)
 
-    async def _read(self) -> None:
-        await self._link.run()
-        if not self._left:
-            lost = ClusterError(f"the connection to {COORDINATOR} was lost; the journal has what was done until then")
-            self._sender.fail(lost)
+    def _lost(self, _reading: asyncio.Task[None]) -> None:
+        lost = f"the connection to {COORDINATOR} was lost; the journal has what was done until then"
+        self._sender.fail(ClusterError(lost))
 
     async def answer(self, op: str, _arguments: tuple[Value, ...]) -> Value:
         """Answer a call: the coordinator makes none."""

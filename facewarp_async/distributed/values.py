@@ -20,9 +20,8 @@ OP = "facewarp-async"
 Versions = tuple[str, str]
 
 
-def own_versions() -> Versions:
-    """Return the version of this package and of Python."""
-    return version("facewarp-async"), platform.python_version()
+OWN_VERSIONS: Versions = (version("facewarp-async"), platform.python_version())
+"""The version of this package and of Python."""
 
 
 def check_versions(theirs: Versions, *, who: str) -> None:
@@ -31,10 +30,9 @@ def check_versions(theirs: Versions, *, who: str) -> None:
     Raises:
         ConfigurationError: It has another version of the package, or another minor version of Python.
     """
-    mine = own_versions()
     for name, own, other in (
-        ("facewarp-async", mine[0], theirs[0]),
-        ("Python", _minor(mine[1]), _minor(theirs[1])),
+        ("facewarp-async", OWN_VERSIONS[0], theirs[0]),
+        ("Python", _minor(OWN_VERSIONS[1]), _minor(theirs[1])),
     ):
         if own != other:
             raise ConfigurationError(

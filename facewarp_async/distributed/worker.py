@@ -15,7 +15,7 @@ from distributed.worker import Worker, get_worker
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.distributed.link import Link, Value, open_link
 from facewarp_async.distributed.remote import RemoteAssets, RemoteJournal, RemoteOccurrences, RemotePacer, RemoteSlot
-from facewarp_async.distributed.values import OP, NumberedJob, RunSettings, own_versions
+from facewarp_async.distributed.values import OP, OWN_VERSIONS, NumberedJob, RunSettings
 from facewarp_async.errors import ClusterError, FaceWarpError
 from facewarp_async.models import Job
 from facewarp_async.pipeline import Event, Outcome, StageBegun, SwapPipeline
@@ -78,7 +78,7 @@ class Part:
             worker.scheduler.address, {"op": OP}, part, name=COORDINATOR, options=worker.connection_args
         )
         part._reading = asyncio.create_task(part._read())
-        packed = await part.link.call("join", run, worker.address, own_versions())
+        packed = await part.link.call("join", run, worker.address, OWN_VERSIONS)
         if packed is None:
             part.link.close()
             return None

@@ -15,17 +15,17 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from attrs import Factory, define, evolve
+from attrs import Factory, define
 from distributed import Client
 
 from facewarp_async.client import FaceSwapClient
-from facewarp_async.config import Limits, Timeouts
+from facewarp_async.config import Limits
 from facewarp_async.distributed import DistributedPipeline
 from facewarp_async.errors import InDoubtError
-from facewarp_async.models import ImageSwap, Job, MultiFaceSwap
-from facewarp_async.pipeline import Completed, Failed, Outcome
-from facewarp_async.policy.retry import RetryPolicy
+from facewarp_async.models import Job
+from facewarp_async.pipeline import Failed, Outcome
 from facewarp_async.server import Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Made, Work
+from tests.distributed.program import client_of, jobs_of, record
 
 CALLS = frozenset(
     f"/v1/{path}"
@@ -84,21 +84,33 @@ class Account:
         return self.folder / "journal" / "batch.db"
 
     def jobs(self) -> list[Job]:
-        """Return a job for each file; every fifth changes several faces, in two tasks."""
-        face = self.folder / "media" / "face" / "face.png"
-        files = sorted((self.folder / "media").glob("*.png"))
-        return [
-            MultiFaceSwap(path, {0: face}) if number % 5 == 4 else ImageSwap(path, face)
-            for number, path in enumerate(files)
-        ]
+        """Return a job for each file."""
+        return jobs_of(self.folder / "media")
 
     def client(self) -> FaceSwapClient:
-        return FaceSwapClient(
-            evolve(self.service.provider, requests_per_second=self.rate, typical_image_s=0.1),
-            self.service.auth,
-            timeouts=Timeouts(connect_s=5, request_s=5, stall_s=5, image_task_s=20),
-            retry=RetryPolicy(first_s=0.01, longest_s=0.1),
+        return client_of(self.service.provider, self.service.auth, self.rate)
+
+    def start_program(self, cluster: Cluster) -> subprocess.Popen[str]:
+        """Run the batch in a process of its own."""
+        given = {
+            "--journal": self.journal,
+            "--scheduler": cluster.address,
+            "--url": self.service.provider.base_url,
+            "--key": self.service.auth.key,
+            "--cap": self.cap,
+        } | ({} if self.rate is None else {"--rate": self.rate})
+        options = [str(part) for pair in given.items() for part in pair]
+        return subprocess.Popen(
+            [sys.executable, "-m", "tests.distributed.program", str(self.folder / "media"), str(self.out), *options],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
         )
+
+    async def until_begun(self, tasks: int, program: subprocess.Popen[str]) -> None:
+        """Wait until so many tasks were begun, or the program that is to create them has ended."""
+        while program.poll() is None and len(self.runner.media) < tasks:  # noqa: ASYNC110 - another process's doing
+            await anyio.sleep(0.02)
 
     def pipeline(self, dask: Client, **options: Any) -> DistributedPipeline:
         options.setdefault("shard_size", 5)
@@ -118,18 +130,23 @@ class Account:
 
     async def wrongs(self, outcomes: Sequence[Outcome]) -> list[str]:
         """Return what should not be: after all that was done to the cluster, of all jobs."""
+        right = [outcome.job for outcome in outcomes] == self.jobs()
+        wrong = [] if right else ["the outcomes' jobs are not those that were given"]
+        return wrong + await self.wrong_records([record(outcome) for outcome in outcomes])
+
+    async def wrong_records(self, told: Sequence[dict[str, Any]]) -> list[str]:
+        """As `wrongs`, of what a program has told of all jobs."""
         await self.service.settled()
-        jobs = self.jobs()
-        wrong = [] if [outcome.job for outcome in outcomes] == jobs else ["the outcomes are not in the jobs' order"]
-        for outcome in outcomes:
-            assert isinstance(outcome.job.media, Path)
-            name = outcome.job.media.name
-            if isinstance(outcome, Completed):
-                result = self.out / name
-                if not result.exists() or result.read_bytes() != outcome.job.media.read_bytes():
-                    wrong.append(f"{name}: its result is missing or wrong")
-            elif not (isinstance(outcome, Failed) and isinstance(outcome.error, InDoubtError)):
-                wrong.append(f"{name}: {outcome}")
+        media, wrong = self.folder / "media", list[str]()
+        if [line["name"] for line in told] != [path.name for path in sorted(media.glob("*.png"))]:
+            wrong.append("the outcomes are not one for each job in the jobs' order")
+        for line in told:
+            result, source = self.out / line["name"], media / line["name"]
+            if line["state"] == "done":
+                if not result.exists() or result.read_bytes() != source.read_bytes():
+                    wrong.append(f"{line['name']}: its result is missing or wrong")
+            elif line.get("error") != "InDoubtError":
+                wrong.append(str(line))
         wrong += [f"{kind}: created {count} times" for (kind, _), count in self.runner.media.items() if count > 1]
         if self.rate is not None and self.most_calls_in_a_second() > self.rate:
             wrong.append(f"{self.most_calls_in_a_second()} calls in a second, {self.rate} are allowed")
@@ -194,9 +211,10 @@ class Cluster:
 
     def start(self, workers: int) -> None:
         """Start a scheduler and workers; again on the same port after they were killed."""
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", self._port))
-            self._port = free.getsockname()[1]
+        if not self._port:
+            with socket.socket() as free:
+                free.bind(("127.0.0.1", 0))
+                self._port = free.getsockname()[1]
         options = ["--port", str(self._port), "--host", "127.0.0.1", "--no-dashboard"]
         self.scheduler = self._program("scheduler", *options)
         self.workers = [self.add_worker() for _ in range(workers)]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import pytest
 from distributed import Future
 
@@ -103,3 +105,46 @@ async def test_a_shard_that_dask_runs_again_is_not_paid_again(
         for future in wanted:
             await future.result()
         assert await account.wrongs(outcomes) == []
+
+
+async def test_everything_is_killed_and_the_same_command_goes_on(
+    clusters: ModuleType, cluster: Any, tmp_path: Path
+) -> None:
+    """The scheduler, all workers and the program that started the batch."""
+    async with clusters.open_account(tmp_path, jobs=40, rate=40, cap=12, task_s=0.3) as account:
+        async with cluster.client(2):
+            pass
+        program = account.start_program(cluster)
+        await account.until_begun(15, program)
+        cluster.kill()
+        program.kill()
+        await anyio.to_thread.run_sync(program.communicate)
+        cluster.start(2)
+        program = account.start_program(cluster)
+        told, errors = await anyio.to_thread.run_sync(program.communicate)
+        lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+        assert program.returncode == 0, errors
+        assert await account.wrong_records(lines) == []
+        assert any(line["state"] == "done" and line["resumed"] for line in lines)
+        assert sum(line["state"] == "failed" for line in lines) <= 12
+
+
+async def test_an_interrupted_program_ends_its_workers_at_once_and_leaves_no_doubt(
+    clusters: ModuleType, cluster: Any, tmp_path: Path
+) -> None:
+    async with clusters.open_account(tmp_path, jobs=40, rate=40, cap=12, task_s=0.3) as account:
+        async with cluster.client(2):
+            pass
+        program = account.start_program(cluster)
+        await account.until_begun(15, program)
+        program.send_signal(signal.SIGINT)
+        interrupted_at = anyio.current_time()
+        await anyio.to_thread.run_sync(program.communicate)
+        assert program.returncode == 130
+        assert account.arrivals[-1] - interrupted_at < 1.5
+        program = account.start_program(cluster)
+        told, errors = await anyio.to_thread.run_sync(program.communicate)
+        lines = [json.loads(line) for line in told.splitlines() if line.startswith("{")]
+        assert program.returncode == 0, errors
+        assert await account.wrong_records(lines) == []
+        assert {line["state"] for line in lines} == {"done"}
