@@ -29,6 +29,7 @@ from facewarp_async.errors import (
 from facewarp_async.models import Asset, FaceDetection, ImageResult, TaskKind, TaskStatus, VideoResult
 from facewarp_async.testing import CREATES, FailureStyle, FakeService, Fault, FaultRule
 from facewarp_async.wire.requests import ACCESS_URL_PATH, TASK_PATH, UPLOAD_URL_PATH
+from tests.patience import seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -265,8 +266,8 @@ async def test_an_answer_that_does_not_come_does_not_outlast_the_wait(
     facewarp_service: FakeService, client: FaceSwapClient, media: tuple[Asset, Asset]
 ) -> None:
     task_id = await client.create_image_swap(*media)
-    facewarp_service.faults.add(FaultRule(Fault.SLOW, TASK_PATH, delay_s=0.4))
-    with pytest.raises(TaskTimeoutError), anyio.fail_after(0.3):
+    facewarp_service.faults.add(FaultRule(Fault.SLOW, TASK_PATH, delay_s=20))
+    with pytest.raises(TaskTimeoutError), anyio.fail_after(seconds(0.5)):
         await client.wait_for_task(task_id, timeout_s=0.1)
 
 
@@ -303,6 +304,7 @@ async def test_a_failed_task_is_an_error_that_knows_it(
         service.fail_tasks(602, message="no face")
         media, face = await client.upload(make_file()), await client.upload(make_file("face.png"))
         task_id = await client.create_image_swap(media, face)
+        await service.settled()
         with pytest.raises(NoFaceError if style is FailureStyle.CODE else TaskFailedError, match="no face") as caught:
             await client.wait_for_task(task_id)
     assert caught.value.task_id == task_id

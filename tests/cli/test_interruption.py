@@ -20,13 +20,13 @@ from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider
 from facewarp_async.models import TaskKind
 from facewarp_async.server import InstantRunner, LocalService
+from tests.patience import seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MakeFile = Callable[..., Path]
 Settings = Callable[[LocalService], dict[str, str]]
 BATCH = ["batch", "in", "--face", "me.png", "-o", "out"]
-SOON_S = 2.0  # a second is what is promised; the rest is for a busy machine
 
 
 class Sluggish:
@@ -66,7 +66,7 @@ async def test_a_signal_ends_a_command_soon_and_quietly(
         begun = time.monotonic()
         errors = await read_errors(process)
         assert await process.wait() == 130
-    assert time.monotonic() - begun < SOON_S
+    assert time.monotonic() - begun < seconds(1.5)
     assert [
         line for line in errors.splitlines() if "Traceback" in line or "Warning" in line or "Unclosed" in line
     ] == []
@@ -85,7 +85,7 @@ async def test_a_signal_ends_the_embedded_service_and_its_workers(start: Any, re
         begun = time.monotonic()
         errors = await read_errors(process)
         assert await process.wait() == 130
-    assert time.monotonic() - begun < SOON_S
+    assert time.monotonic() - begun < seconds(1.5)
     assert "Traceback" not in errors
     assert list(tmp_path.rglob("*.part")) == []  # noqa: ASYNC240 - a few files
 
@@ -108,7 +108,7 @@ async def test_a_reader_that_stands_still_does_not_hold_the_end(
         errors = await read_errors(process)
         assert await process.wait() == 130
     os.close(read_end)
-    assert time.monotonic() - begun < SOON_S
+    assert time.monotonic() - begun < seconds(1.5)
     assert "Traceback" not in errors
 
 
@@ -150,7 +150,7 @@ async def test_serve_prints_its_address_serves_and_ends_well(
         begun = time.monotonic()
         errors = await read_errors(process)
         assert await process.wait() == 0
-    assert time.monotonic() - begun < SOON_S
+    assert time.monotonic() - begun < seconds(1.5)
     assert f"export FACEWARP_BASE_URL={url}" in errors
     assert "export FACEWARP_API_KEY=sesame\n" in errors
     assert "Traceback" not in errors

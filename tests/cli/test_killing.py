@@ -11,6 +11,8 @@ from types import ModuleType
 
 import pytest
 
+from tests.patience import seconds
+
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
@@ -31,4 +33,4 @@ async def test_a_batch_that_is_interrupted_goes_on_without_a_doubt(
     assert figures.wrong == []
     assert figures.ends[number.name] >= 1
     assert (figures.tasks, figures.in_doubt) == (40, 0)
-    assert figures.slowest_end_s < 2.0  # a second is what is promised; the rest is for a busy machine
+    assert figures.slowest_end_s < seconds(1.5)

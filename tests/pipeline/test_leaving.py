@@ -16,6 +16,7 @@ import pytest
 from facewarp_async import Completed, Failed, ImageSwap, InDoubtError, Job, JobEnded, Skipped, Stage, StageBegun
 from facewarp_async.pipeline import Event
 from facewarp_async.server import CREATES, Fault, FaultPlan, FaultRule
+from tests.patience import seconds
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Bench, HeldRunner, Hold, Serve
@@ -41,7 +42,7 @@ def tasks_in(*parts: str) -> list[str]:
 async def check_left(bench: Bench) -> None:
     """Nothing of the batch is left, and the client works."""
     assert tasks_in("/facewarp_async/") == []
-    with anyio.fail_after(0.5):
+    with anyio.fail_after(seconds(0.5)):
         while tasks_in("/aiohttp/client"):  # noqa: ASYNC110 - aiohttp cancels its writers and does not wait for them
             await anyio.sleep(0.001)
     gc.collect()
@@ -142,7 +143,7 @@ async def test_breaking_out_leaves_the_jobs_to_the_pipelines_end(serve: Serve, h
             held.let_go("1")
             await bench.events.until(lambda log: 1 in log.ended())
             left_at = time.monotonic()
-        assert time.monotonic() - left_at < 1
+        assert time.monotonic() - left_at < seconds(1)
         assert sorted(bench.events.ended()) == [0, 1]
         held.let_go()
         await check_left(bench)
@@ -293,7 +294,7 @@ async def test_cancelling_ends_at_once_and_leaves_nothing(
             cancelled_at = time.monotonic()
 
         await cancel(run, ready_now)
-        assert time.monotonic() - cancelled_at < 1
+        assert time.monotonic() - cancelled_at < seconds(1)
         assert bench.events.ended() == []
         held.let_go()
         await check_left(bench)

@@ -36,6 +36,7 @@ from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.server import CREATES, Fault, FaultPlan, FaultRule
 from facewarp_async.swaps import JobRun, NoLog, Resources, run_tasks
 from facewarp_async.wire.requests import TASK_PATH
+from tests.patience import seconds
 
 if TYPE_CHECKING:
     from tests.pipeline.conftest import Bench, HeldRunner, Hold, Serve
@@ -206,7 +207,7 @@ async def test_an_upload_under_way_when_the_credits_end_is_given_up(serve: Serve
         async with bench.pipeline() as pipeline:
             stream = pipeline.stream([DetectFaces(bench.picture("stuck"))])
             await stuck.until_arrived()
-            with anyio.fail_after(1):
+            with anyio.fail_after(seconds(1)):
                 refused = await anext(pipeline.stream([DetectFaces(there)]))
                 outcome = await anext(stream)
         assert isinstance(refused, Failed)

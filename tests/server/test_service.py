@@ -20,6 +20,7 @@ from yarl import URL
 from facewarp_async.config import ApiKey
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.server import InstantRunner, LocalService
+from tests.patience import seconds
 
 if TYPE_CHECKING:
     from tests.server.conftest import Serve
@@ -67,7 +68,7 @@ async def test_an_error_of_the_callers_passes_through() -> None:
 
 async def test_stops_when_cancelled(serve: Serve) -> None:
     """A cancelled scope ends the service within a second, whatever its tasks do."""
-    with anyio.fail_after(1), anyio.CancelScope() as scope:
+    with anyio.fail_after(seconds(1)), anyio.CancelScope() as scope:
         async with serve(runner=InstantRunner(duration_s=3600)) as harness:
             await harness.swap()
             scope.cancel()
@@ -84,7 +85,7 @@ async def test_stops_with_connections_open(serve: Serve) -> None:
         await streams[1].send(b"GET / HT")
         await streams[2].send(f"PUT {target} HTTP/1.1\r\nHost: x\r\nContent-Length: 99\r\n\r\nx".encode())
         began = anyio.current_time()
-    assert anyio.current_time() - began < 1.5
+    assert anyio.current_time() - began < seconds(1.5)
     for stream in streams:
         await stream.aclose()
 

@@ -32,6 +32,7 @@ from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import Fault, FaultRule, LocalService
 from facewarp_async.session.exchange import MAX_ANSWER_BYTES, parse_retry_after
 from facewarp_async.wire.requests import UPLOAD_URL_PATH
+from tests.patience import seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -141,7 +142,7 @@ async def test_an_answer_that_does_not_come_ends_in_time(
             provider_at(peer.url), ApiKey("the-api-key"), timeouts=timeouts, retry=RetryPolicy(attempts=1)
         ) as client,
     ):
-        with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.1 s"), anyio.fail_after(1):
+        with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.1 s"), anyio.fail_after(seconds(1)):
             await client.request_upload("a.png")
 
 

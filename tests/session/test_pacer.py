@@ -29,6 +29,7 @@ from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.server.limits import SlidingWindow
 from facewarp_async.session import Pacer
 from facewarp_async.wire.requests import TASK_PATH, UPLOAD_URL_PATH
+from tests.patience import seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -58,7 +59,7 @@ async def test_a_cancelled_waiter_costs_the_others_nothing() -> None:
     for task in cancelled:
         task.cancel()
     await asyncio.wait(cancelled)
-    with anyio.fail_after(0.2):
+    with anyio.fail_after(seconds(0.2)):
         await pacer.acquire(Priority.POLL)
     assert all(task.cancelled() for task in cancelled)
 
@@ -89,7 +90,7 @@ async def test_without_a_rate_calls_leave_at_once() -> None:
     begun = loop.time()
     for _ in range(1000):
         await pacer.acquire(Priority.POLL)
-    assert loop.time() - begun < 0.2
+    assert loop.time() - begun < seconds(0.2)
 
 
 @pytest.mark.slow
