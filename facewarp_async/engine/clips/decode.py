@@ -88,7 +88,7 @@ class _Order:
         """Give the frames that a packet completes; a damaged one completes none."""
         try:
             decoded = packet.decode()
-        except (av.FFmpegError, MemoryError):
+        except (av.FFmpegError, ValueError, MemoryError):  # ValueError: PyAV 19, of a codec that would not open
             self._damaged += 1
             return
         for image in decoded:
