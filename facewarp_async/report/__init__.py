@@ -4,10 +4,10 @@ from facewarp_async.errors import MissingExtraError
 
 try:
     from facewarp_async.report.page import write_page
-except ModuleNotFoundError as error:
-    if error.name not in {"jinja2", "markupsafe"}:
+except ModuleNotFoundError as _missing:
+    if _missing.name not in {"jinja2", "markupsafe"}:
         raise
-    raise MissingExtraError("a report is made with jinja2: pip install 'facewarp-async[cli]'") from error
+    raise MissingExtraError("a report is made with jinja2: pip install 'facewarp-async[cli]'") from _missing
 
 from facewarp_async.report.cards import Pictures
 from facewarp_async.report.reading import build_report, read_report

@@ -61,7 +61,7 @@ class Axis:
         self._runs = [run for run in runs if run.elapsed_s > 0]
         self._begins = [run.began_at for run in self._runs]
         self._offsets = list(accumulate((run.elapsed_s for run in self._runs), initial=0.0))
-        self.elapsed_s = self._offsets[-1]
+        self.elapsed_s: float = self._offsets[-1]
         """How long it is, in seconds."""
 
     def x(self, at: float) -> float:

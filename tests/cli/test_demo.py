@@ -18,7 +18,7 @@ async def test_the_demo_swaps_real_faces_and_can_be_run_again(run: Any, tmp_path
             "demo", "-o", "tried", env={"FACEWARP_API_KEY": "never to be used", "FACEWARP_PROVIDER": "vidnoz"}
         )
         assert (ended.code, ended.noise) == (0, [])
-        assert ended.lines == ["tried/results", "tried/contact-sheet.jpg"]
+        assert ended.lines == ["tried/results", "tried/contact-sheet.jpg", "tried/report.html"]
         _check(tmp_path / "tried", ended.err)
 
 
@@ -28,6 +28,7 @@ def _check(folder: Path, errors: str) -> None:
         "face-collins.png",
         "face-hopper.png",
         "photos",
+        "report.html",
         "results",
     }
     photos = {path.name for path in (folder / "photos").iterdir()}
@@ -40,6 +41,9 @@ def _check(folder: Path, errors: str) -> None:
         assert before.shape == after.shape
         assert _changed(before, after) > 0.005, name  # a face of it is another
     assert min(_read(folder / "contact-sheet.jpg").shape[:2]) > 600
+    report = (folder / "report.html").read_text(encoding="utf-8")
+    assert report.count('<li class="card"') == len(photos)
+    assert report.count("data:image/jpeg") == len(photos) + len(results) - 1  # all that can be read, before and after
     failures = [line for line in errors.splitlines() if line.startswith("failed, as it is meant to: ")]
     assert len(failures) == 2
     assert "code 602" in failures[0]
