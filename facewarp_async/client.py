@@ -102,7 +102,7 @@ class FaceSwapClient(ServiceCalls):
         self.provider = provider
         timeouts, retry = timeouts or Timeouts(), retry or RetryPolicy()
         polling, learnt = _polling(poll_policy, provider, cache_dir)
-        self.settings = ClientSettings(
+        self.settings: ClientSettings = ClientSettings(
             provider=provider, credentials=credentials, timeouts=timeouts, retry=retry, polling=polling
         )
         """What it was made of, for one that speaks to the same service from another process."""

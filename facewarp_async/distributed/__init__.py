@@ -2,11 +2,11 @@
 
 try:
     from facewarp_async.distributed.driver import SHARD_SIZE, DistributedPipeline
-except ModuleNotFoundError as error:
-    if error.name not in {"distributed", "dask"}:
+except ModuleNotFoundError as _missing:
+    if _missing.name not in {"distributed", "dask"}:
         raise
     from facewarp_async.errors import MissingExtraError
 
-    raise MissingExtraError("several machines take Dask distributed: pip install 'facewarp-async[dask]'") from error
+    raise MissingExtraError("several machines take Dask distributed: pip install 'facewarp-async[dask]'") from _missing
 
 __all__ = ["SHARD_SIZE", "DistributedPipeline"]

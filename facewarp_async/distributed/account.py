@@ -22,8 +22,8 @@ class Account:
     """
 
     def __init__(self, requests_per_second: float, policy: PollPolicy) -> None:
-        self.spacing = HeldSpacing(requests_per_second)
-        self.pacer = Pacer(requests_per_second, policy, spacing=self.spacing)
+        self.spacing: HeldSpacing = HeldSpacing(requests_per_second)
+        self.pacer: Pacer = Pacer(requests_per_second, policy, spacing=self.spacing)
 
 
 class Caller:

@@ -23,7 +23,7 @@ from facewarp_async.distributed.values import RunSettings, Versions, check_versi
 from facewarp_async.errors import ClusterError, ConfigurationError
 from facewarp_async.journal import Ending, Journal, RunRecord
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 CLOSING_S = 3.0
 """How long workers may take to end what they do for a batch that is closed."""
@@ -42,7 +42,7 @@ class ActiveRun:
         self.run = run
         self.account = account
         self.driver: Link | None = None
-        self.threads = 0
+        self.threads: int = 0
         self.workers: set[WorkerSession] = set()
         self.stopped_by: bytes | None = None
         self.is_complete = False

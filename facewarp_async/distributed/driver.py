@@ -35,7 +35,7 @@ from facewarp_async.pipeline.names import NameBook
 from facewarp_async.pipeline.stream import Jobs
 from facewarp_async.urls import Location, as_location
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 SHARD_SIZE = 20
 """How many jobs go to a worker together: few, so that all workers have something to do to the end."""

@@ -17,7 +17,7 @@ from distributed.comm.core import connect
 
 from facewarp_async.errors import ClusterError, FaceWarpError
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 _MOST_IN_A_MESSAGE = 1000
 
@@ -65,7 +65,7 @@ class Link:
     """
 
     def __init__(self, comm: Comm, other: Other, *, name: str) -> None:
-        self.is_lost = False
+        self.is_lost: bool = False
         """Whether nothing can be said any more."""
         self._comm = comm
         self._other = other

@@ -22,7 +22,7 @@ class Places:
     def __init__(self, folder: Path, output_dir: Location | None) -> None:
         self._folder = folder
         self._given_dir = output_dir
-        self.output_dir = self._folder / output_dir if isinstance(output_dir, Path) else output_dir
+        self.output_dir: Location | None = self._folder / output_dir if isinstance(output_dir, Path) else output_dir
         """The same for all machines."""
 
     def _absolute(self, file: Location | Asset) -> Location | Asset:

@@ -107,8 +107,8 @@ class Part:
             pacer=RemotePacer(self.link) if paced else None,
         )
         self.client.shared_uploads = SharedUploads(self.client.upload, RemoteAssets(self.link))
-        self.upload_slots = anyio.Semaphore(settings.limits.uploads)
-        self.download_slots = anyio.Semaphore(settings.limits.downloads)
+        self.upload_slots: anyio.Semaphore = anyio.Semaphore(settings.limits.uploads)
+        self.download_slots: anyio.Semaphore = anyio.Semaphore(settings.limits.downloads)
 
     async def _read(self) -> None:
         await self.link.run()

@@ -51,7 +51,7 @@ class OutcomeStream(AsyncIterator[Outcome]):
         self._ended = False
         self._crash: BaseException | None = None
         self._scope = anyio.CancelScope()
-        self.is_complete = False
+        self.is_complete: bool = False
         """Whether all jobs that there are have their outcomes."""
 
     async def run(self) -> None:

@@ -19,7 +19,7 @@ from facewarp_async.remote.store import Place, locate, writing
 from facewarp_async.remote.threads import Line, answer
 from facewarp_async.urls import RemoteFile
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 PART_BYTES = 5 * 1024 * 1024
 """How much goes to the store at once: the least that S3 takes for a part; the 10,000 parts it takes are 48 GiB."""

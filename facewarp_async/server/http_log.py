@@ -6,7 +6,7 @@ import logging
 
 from aiohttp.http_exceptions import HttpProcessingError
 
-http_log = logging.getLogger("facewarp_async.server.http")
+http_log: logging.Logger = logging.getLogger("facewarp_async.server.http")
 
 
 def _without_bytes(record: logging.LogRecord) -> bool:

@@ -10,6 +10,7 @@ import aiohttp
 from facewarp_async.errors import IncompleteTransferError, StorageError
 from facewarp_async.transfer.progress import ProgressCallback, tell
 from facewarp_async.transfer.targets import Target, writing
+from facewarp_async.urls import Location
 
 MAX_RESULT_BYTES = 16 * 1024**3
 """The longest result that is fetched: an endless one must not fill the disk."""
@@ -31,8 +32,8 @@ class Partial:
     """
 
     def __init__(self, target: Target, on_progress: ProgressCallback | None) -> None:
-        self.target = target.location
-        self.length = 0
+        self.target: Location = target.location
+        self.length: int = 0
         self._etag: str | None = None
         self._target = target
         self._on_progress = on_progress

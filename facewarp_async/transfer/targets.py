@@ -142,7 +142,8 @@ class RemoteWriter:
     """
 
     def __init__(self, writing: RemoteWriting, offset: int, abandoned: RemoteWriting | None) -> None:
-        self.received = self.written = offset
+        self.received: int = offset
+        self.written: int = offset
         self._writing = writing
         self._abandoned = abandoned
         self._pieces: list[bytes] = []

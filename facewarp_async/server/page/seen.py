@@ -70,7 +70,7 @@ class SeenRequests:
     """
 
     def __init__(self, *, secrets: Sequence[str] = ()) -> None:
-        self.last = 0
+        self.last: int = 0
         self._secrets = secrets
         self._seen: deque[SeenRequest] = deque(maxlen=MOST_REQUESTS)
 
