@@ -17,6 +17,7 @@ from facewarp_async.cli.provider import choose_service, open_client
 from facewarp_async.cli.single import free_path, run_single
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.models import DetectFaces, Face, FaceDetection, MediaType, Result
+from facewarp_async.pipeline.names import with_ending
 from facewarp_async.urls import Location
 
 _EXTENSIONS = {media_type.extension for media_type in MediaType}
@@ -61,7 +62,7 @@ async def fetch_faces(
     for index, face in enumerate(faces):
         extension = PurePosixPath(face.key).suffix.lower()
         extension = extension if extension in _EXTENSIONS else MediaType.PNG.extension
-        target = await free_path(folder, f"{stem}-face-{index}", extension)
+        target = await free_path(folder, with_ending(stem, f"-face-{index}"), extension)
         await client.download(face, target)
         if as_json:
             await output.json(face_record(index, face, target))

@@ -20,7 +20,7 @@ from facewarp_async.errors import Stage
 from facewarp_async.pipeline import Event, JobEnded
 from facewarp_async.text import bytes_text, seconds, shorten, visible
 
-_NARROW_COLUMNS = 76
+_NARROW_COLUMNS, _NAME_COLUMNS = 76, 60
 _LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 50
 _MARGIN = 4
 """Left free, for the ``^C`` that a terminal writes there must not begin a new line."""
@@ -151,7 +151,7 @@ _DOING = {
     Stage.CHECK: "looking at the files",
     Stage.UPLOAD: "uploading",
     Stage.CREATE: "creating the task",
-    Stage.WAIT: "swapping",
+    Stage.WAIT: "waiting for the result",
     Stage.DOWNLOAD: "downloading",
 }
 
@@ -170,7 +170,7 @@ def job_progress(output: Output, subject: object) -> Iterator[ShowStage]:
 
     def say(stage: Stage, how_far: str = "") -> None:
         if not how_far:
-            output.say(f"{name}: {_DOING[stage]}")
+            output.say(f"{shorten(name, _NAME_COLUMNS)}: {_DOING[stage]}")
 
     if not output.animated:
         yield say

@@ -15,6 +15,7 @@ from facewarp_async.cli.output import Output
 from facewarp_async.cli.provider import choose_service, open_client
 from facewarp_async.cli.single import fetch_swap, prepare_out, run_single
 from facewarp_async.models import FaceDetection, ImageSwap, MultiFaceSwap, Result, VideoSwap
+from facewarp_async.pipeline.names import with_ending
 from facewarp_async.urls import Location
 
 
@@ -44,7 +45,7 @@ class SwapCommand:
         for face in faces:
             await check_face(face)
         service = choose_service(self.service, os.environ)
-        out, stem = self.out or Path(), f"{self.media.stem}-swapped"
+        out, stem = self.out or Path(), with_ending(self.media.stem, "-swapped")
         await prepare_out(out, [self.media, *faces])
         job = self._job(stem, is_video=file.media_type.is_video)
         async with open_client(service, output) as client:

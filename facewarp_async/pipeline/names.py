@@ -61,11 +61,21 @@ def _safe(part: str) -> str:
     part = _UNSAFE.sub("_", part).rstrip(". ")
     if _RESERVED.fullmatch(part):
         part = f"_{part}"
+    return _cut(part, _LONGEST_BYTES)
+
+
+def _cut(part: str, longest: int) -> str:
+    """Return a name of at most so many bytes; one that had to be cut ends with a mark of its own."""
     encoded = part.encode("utf-8", "surrogateescape")
-    if len(encoded) > _LONGEST_BYTES:
-        mark = hashlib.blake2b(encoded, digest_size=4).hexdigest()
-        part = encoded[: _LONGEST_BYTES - len(mark) - 1].decode("utf-8", "ignore") + f"-{mark}"
-    return part
+    if len(encoded) <= longest:
+        return part
+    mark = hashlib.blake2b(encoded, digest_size=4).hexdigest()
+    return encoded[: longest - len(mark) - 1].decode("utf-8", "ignore") + f"-{mark}"
+
+
+def with_ending(stem: str, ending: str) -> str:
+    """Return a name with an ASCII ending that stays whole, also where the name before it has to be cut."""
+    return _cut(stem, _LONGEST_BYTES - len(ending)) + ending
 
 
 @overload

@@ -71,6 +71,25 @@ async def test_a_task_that_fails_is_told_with_its_code(
     assert set(os.listdir(tmp_path)) == {"a.png", "me.png"}  # noqa: PTH208 - iterdir counts as blocking here
 
 
+async def test_a_name_of_two_hundred_characters_keeps_its_ending_and_fits_a_line(
+    run: Any, here: dict[str, str], make_file: MakeFile, tmp_path: Path
+) -> None:
+    """With spaces, quotes, a line break and emoji in it."""
+    name = "a \"very\" 'long' name \U0001f642 with\na newline; $(rm -rf .) `x` %s " + "x" * 140
+    media, face = make_file(f"{name}.png"), make_file("me.png")
+    ended = await run("swap", media, face, env=here)
+    assert (ended.code, ended.noise) == (0, [])
+    [result] = ended.lines
+    assert result.startswith("a \"very\" 'long' name \U0001f642 with_a newline; $(rm -rf .) `x` %s xxx")
+    assert result.endswith("-swapped.png")
+    assert (tmp_path / result).read_bytes() == media.read_bytes()
+    told = ended.err.splitlines()
+    assert len(told) == 5
+    assert max(map(len, told)) < 90
+    ended = await run("faces", media, env=here)
+    assert [line.partition("\t")[2].partition("\t")[0][-11:] for line in ended.lines] == ["-face-0.png", "-face-1.png"]
+
+
 async def test_verbose_shows_calls_and_no_secret(
     run: Any, here: dict[str, str], local: LocalService, make_file: MakeFile
 ) -> None:
