@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from attrs import define
 from blockbuster import BlockBuster, blockbuster_ctx
+from hypothesis import HealthCheck, settings
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Credentials, Provider, Timeouts
@@ -25,6 +26,11 @@ __all__ = ["chromium", "context", "page"]
 
 # Where the package was installed before it had a plugin, pytest does not find it by itself.
 pytest_plugins = [] if "facewarp" in entry_points(group="pytest11").names else ["facewarp_async.pytest_plugin"]
+
+
+# A machine with much to do is slow, and nothing is wrong with that.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ from facewarp_async.pipeline import Completed, Failed, SwapPipeline
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import GET, PUT, Fault, FaultRule, LocalService
 from facewarp_async.wire.requests import CREATE_PATHS, TASK_PATH
+from tests.patience import seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -71,7 +72,7 @@ async def test_a_played_fault_ends_as_the_page_says(
 ) -> None:
     kind, options = FAULTS[fault]
     local.faults.add(FaultRule(kind, PATHS[call], **options))
-    timeouts = Timeouts(request_s=5, stall_s=5, image_task_s=0.1 if error == "TaskTimeoutError" else 10)
+    timeouts = Timeouts(request_s=5, stall_s=5, image_task_s=seconds(0.1) if error == "TaskTimeoutError" else 10)
     retry = RetryPolicy(attempts=2, first_s=0.001, longest_s=0.002)
     job = ImageSwap(make_file("media.png"), make_file("face.png"))
     async with (

@@ -371,6 +371,30 @@ def test_a_number_that_is_none_is_told_by_its_reason(value: Any, reason: str) ->
     assert video.duration is None
 
 
+@pytest.mark.parametrize("task_id", [0, -1, 2**63, 2**64])
+def test_a_task_id_that_cannot_be_one_is_refused(task_id: int) -> None:
+    """The journal could not hold it."""
+    with pytest.raises(MalformedAnswerError, match="expected a task's id, got a number that cannot be one"):
+        parse_created(answer({"task_id": task_id}))
+
+
+@pytest.mark.parametrize("task_id", [1, 2**63 - 1])
+def test_any_other_task_id_is_taken(task_id: int) -> None:
+    assert parse_created(answer({"task_id": task_id})) == task_id
+
+
+@pytest.mark.parametrize("key", ["", "a\nb", "\x1b[2J"])
+def test_a_key_that_cannot_be_shown_is_refused(key: str) -> None:
+    with pytest.raises(MalformedAnswerError, match="expected a key, got a text that is empty or cannot be printed"):
+        parse_upload_grant(answer({"upload_url": "u", "key": key}))
+
+
+@pytest.mark.parametrize("token", ["", "a b", "\u00e4", "a\r\nX: 1", "a\tb"])
+def test_a_token_that_no_header_can_hold_is_refused(token: str) -> None:
+    with pytest.raises(MalformedAnswerError, match="expected a token, got a text that no header can hold"):
+        parse_token(answer({"access_token": token, "expires_in": 1}))
+
+
 def test_points_are_in_the_order_of_their_numbers() -> None:
     kps = {name: {"x": x, "y": 0} for x, name in enumerate(["10", "b", "2", "a", "1"])}
     face = {"kps": kps, "avatar_part_key": "k", "avatar_part_url": "u"}
