@@ -97,7 +97,7 @@ def link_public_name(app: Sphinx, env: BuildEnvironment, node: pending_xref, tex
 
 def public_modules() -> list[str]:
     """Return the modules whose names are public."""
-    return [PACKAGE, *(f"{PACKAGE}.{name}" for name in ("server", "testing", "distributed"))]
+    return [PACKAGE, *(f"{PACKAGE}.{name}" for name in ("server", "testing", "distributed", "report"))]
 
 
 def keep_colons(_app: Sphinx, what: str, _name: str, _obj: object, _options: object, lines: list[str]) -> None:

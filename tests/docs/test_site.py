@@ -19,7 +19,13 @@ from facewarp_async.errors import FaceWarpError, Recovery
 
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
-NAMES = ("facewarp_async", "facewarp_async.server", "facewarp_async.testing", "facewarp_async.distributed")
+NAMES = (
+    "facewarp_async",
+    "facewarp_async.server",
+    "facewarp_async.testing",
+    "facewarp_async.distributed",
+    "facewarp_async.report",
+)
 MODULES = [import_module(name) for name in NAMES if (spec := find_spec(name)) is not None and spec.has_location]
 NOT_SHOWN = {"FaceSwapClient.create_task", "FaceSwapClient.build_multi_swap"}
 """Public by name, because the pipeline needs them, and of no use without the modules below the client."""
