@@ -29,7 +29,7 @@ from facewarp_async import (
     VideoSwap,
 )
 from facewarp_async.models import TaskKind
-from facewarp_async.server import CREATES, GET, PUT, Fault, FaultPlan
+from facewarp_async.server import CREATES, GET, PUT, Fault, FaultPlan, FaultRule
 from facewarp_async.wire.requests import ACCESS_URL_PATH, TASK_PATH, UPLOAD_URL_PATH
 
 if TYPE_CHECKING:
@@ -198,15 +198,13 @@ async def test_without_faults_the_same_jobs_need_no_call_too_many(serve: Serve) 
 async def test_waiting_is_patient_and_creating_is_not(serve: Serve) -> None:
     """Where half of all looks at tasks fail every job is done; where half of all creates do, each loss is in doubt."""
     passing = (Fault.RESET_BEFORE, Fault.RESET_AFTER, Fault.SERVER_ERROR, Fault.BAD_GATEWAY, Fault.HALF_DOCUMENT)
-    plan = FaultPlan.everywhere(0.5, 7, faults=passing)
-    (rule,) = plan._rules
-    plan.clear()
+    plan = FaultPlan(seed=7)
     async with serve(faults=plan) as bench:
-        plan.add(type(rule)(rule.faults, TASK_PATH, probability=0.5))
+        plan.add(FaultRule(passing, TASK_PATH, probability=0.5))
         outcomes = await bench.outcomes(bench.swaps(30))
         assert all(isinstance(outcome, Completed) for outcome in outcomes)
         plan.clear()
-        plan.add(type(rule)(rule.faults, CREATES, probability=0.5))
+        plan.add(FaultRule(passing, CREATES, probability=0.5))
         face = bench.picture("face")
         jobs = [ImageSwap(bench.picture(f"other{index}"), face) for index in range(30)]
         outcomes = await bench.outcomes(jobs)
