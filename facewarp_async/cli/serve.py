@@ -61,6 +61,6 @@ def _guide(provider: Provider, key: ApiKey, page_url: str) -> str:
         f"  export FACEWARP_API_KEY={shlex.quote(key.key)}\n"
         f"and then, for example:\n"
         f"  facewarp swap team.jpg me.jpg{'' if rate is None else f' --rps {rate:g}'}\n"
-        "To watch its tasks and requests, open this link, which holds the key to that page:\n"
+        "To watch it work, open this link; whoever has it gets in:\n"
         f"  {page_url}"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator, Callable
@@ -179,8 +180,9 @@ class LocalService:
 
     async def _settings(self) -> dict[str, str]:
         settings = {}
-        for name in (*self._given, "access_key", "signing_secret", "token_secret", "page_token"):
+        for name in (*self._given, "access_key", "signing_secret", "token_secret"):
             settings[name] = self._given.get(name) or await self._state.setting(name)
+        settings["page_token"] = await self._state.setting("page_token", partial(secrets.token_hex, 16))
         self._realm = await self._state.setting("realm")
         settings["account"] = await self._state.setting("account", lambda: "3620")
         settings["version"] = await anyio.to_thread.run_sync(version, "facewarp-async")
@@ -222,12 +224,12 @@ class LocalService:
         authoriser = Authoriser(self.auth, self.client_credentials, settings["token_secret"], self._token_lifetime_s)
         about = {"name": "facewarp-async local service", "version": settings["version"]}
         self._door = Door(settings["page_token"], self._host)
-        secrets = (settings["api_key"], settings["client_secret"], settings["page_token"])
+        hidden = (settings["api_key"], settings["client_secret"], settings["page_token"])
         page = Page(
             door=self._door,
             state=self._state,
             storage=storage,
-            seen=SeenRequests(secrets=secrets),
+            seen=SeenRequests(secrets=hidden),
             credits=self._credits,
             requests_per_second=self._requests_per_second,
             clock=self._clock,
@@ -244,7 +246,7 @@ class LocalService:
             clock=self._clock,
             about=about,
             stall_s=self._stall_s,
-            secrets=secrets,
+            secrets=hidden,
         )
 
     @asynccontextmanager

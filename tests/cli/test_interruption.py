@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import fcntl
 import os
+import re
 import signal
 import subprocess
 import termios
@@ -153,6 +154,9 @@ async def test_serve_prints_its_address_serves_and_ends_well(
     assert time.monotonic() - begun < seconds(1.5)
     assert f"export FACEWARP_BASE_URL={url}" in errors
     assert "export FACEWARP_API_KEY=sesame\n" in errors
+    link = re.compile(rf"^  {url.strip()}/\?token=[0-9a-f]{{32}}$", re.MULTILINE).search(errors)
+    assert link is not None
+    assert len(link[0]) < 80
     assert "Traceback" not in errors
 
 
