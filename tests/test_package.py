@@ -27,6 +27,7 @@ EXTRAS = {
     "facewarp_async.cli",
     "facewarp_async.engine",
     "facewarp_async.server",
+    "fsspec",
     "jinja2",
     "numpy",
     "rich",

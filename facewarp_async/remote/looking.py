@@ -17,7 +17,7 @@ from facewarp_async.remote.store import Place, locate, reading
 from facewarp_async.remote.threads import STALL_S
 from facewarp_async.urls import RemoteFile
 
-PIECE_BYTES = 4 * 1024 * 1024
+PIECE_BYTES = 2 * 1024 * 1024
 """How much is asked for at once: less costs more in asking than in getting."""
 
 _MARKS = ("md5Hash", "crc32c", "ETag", "etag", "Content-MD5", "Digest", "checksum")
