@@ -21,7 +21,7 @@ from facewarp_async.distributed.run import Run
 from facewarp_async.distributed.sessions import DriverSession, WorkerSession
 from facewarp_async.distributed.values import RunSettings, Versions, check_versions
 from facewarp_async.errors import ClusterError, ConfigurationError
-from facewarp_async.journal import Ending, Journal, RunRecord
+from facewarp_async.journal import Ending, JobRecord, Journal, RunRecord
 
 logger: logging.Logger = logging.getLogger(__name__)
 
@@ -230,7 +230,10 @@ class Coordinator:
 
 
 class _Door:
-    """One connection: who it is shows with its first call, which is ``join`` of a worker or ``open`` of a driver."""
+    """One connection: who it is shows with its first call, ``join`` of a worker or ``open`` of a driver.
+
+    ``late`` is that of a worker that was given up, and all that it may say.
+    """
 
     link: Link
 
@@ -247,6 +250,8 @@ class _Door:
             return self._join(*arguments)
         if op == "open":
             return await self._open(*arguments)
+        if op == "late":
+            return await self._late(*arguments)
         raise ClusterError(f"{op} before joining")
 
     def _join(self, name: str, worker: str, versions: Versions) -> Value:
@@ -259,6 +264,10 @@ class _Door:
         self._session = session
         self.leave = lambda: active.leave(session)
         return pickle.dumps(active.run.settings)
+
+    async def _late(self, name: str, row: tuple[Value, ...]) -> Value:
+        active = self._coordinator.active(name)
+        return active is not None and await active.run.write_late(JobRecord.from_row(row))
 
     async def _open(self, name: str, versions: Versions, packed: bytes) -> Value:
         check_versions(versions, who="the program that started the batch")

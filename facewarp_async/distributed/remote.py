@@ -14,8 +14,8 @@ from attrs import frozen
 from facewarp_async.distributed.link import Link
 from facewarp_async.distributed.sessions import pack_asset, unpack_asset
 from facewarp_async.distributed.turns import LIFE_S
-from facewarp_async.errors import ConnectError, FaceWarpError, InDoubtError
-from facewarp_async.journal import JobRecord, RunRecord
+from facewarp_async.errors import ClusterError, ConnectError, FaceWarpError, InDoubtError
+from facewarp_async.journal import JobRecord, JobState, RunRecord
 from facewarp_async.models import Asset, TaskKind
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.watching import Watched
@@ -188,11 +188,14 @@ class RemoteJournal:
     Args:
         link: Leads to the coordinator.
         attempt: The attempt's number. Once another has taken its place, the coordinator refuses what it writes.
+        untold: Given records that say what became of a create, and that could not be written down any more.
     """
 
-    def __init__(self, link: Link, attempt: int) -> None:
+    def __init__(self, link: Link, attempt: int, untold: Callable[[JobRecord], None]) -> None:
         self._link = link
         self._attempt = attempt
+        self._untold = untold
+        self._intents: set[bytes] = set()
 
     async def __aenter__(self) -> RemoteJournal:
         return self
@@ -221,7 +224,17 @@ class RemoteJournal:
         Raises:
             ClusterError: The coordinator is lost, or the attempt has ended.
         """
-        await self._link.call("write", self._attempt, record.to_row())
+        ends_intent = record.state is not JobState.INTENT and record.key in self._intents
+        if record.state is JobState.INTENT:
+            self._intents.add(record.key)
+        else:
+            self._intents.discard(record.key)
+        try:
+            await self._link.call("write", self._attempt, record.to_row())
+        except ClusterError:
+            if ends_intent:
+                self._untold(record)
+            raise
 
     def post(self, record: JobRecord) -> None:
         """Write a record down without waiting for it."""

@@ -6,7 +6,7 @@ import asyncio
 import time
 
 from facewarp_async.distributed.flights import Flights
-from facewarp_async.distributed.shards import Attempt, Held, Shards
+from facewarp_async.distributed.shards import Attempt, Held, Shards, ShardState
 from facewarp_async.distributed.slots import TaskSlots
 from facewarp_async.distributed.values import RunSettings
 from facewarp_async.errors import ClusterError
@@ -30,7 +30,7 @@ class Run:
 
     def __init__(self, settings: RunSettings, journal: Journal) -> None:
         self.settings = settings
-        self.shards = Shards()
+        self.shards: Shards = Shards()
         self._journal = journal
         self._slots = TaskSlots(settings.limits.in_flight)
         self._flights = Flights()
@@ -73,9 +73,15 @@ class Run:
 
     async def recall(self, attempt: Attempt, key: bytes, kind: TaskKind, media: str) -> JobRecord:
         """Return what is known of a job, for an attempt that works on it alone from now on."""
+        await self._until_free(key)
+        self.shards.attempt(attempt.number, attempt.owner)  # it may have ended meanwhile
+        return await self._claim(attempt, key, kind, media)
+
+    async def _until_free(self, key: bytes) -> None:
         while key in self._claims:
             await self._freed.setdefault(key, asyncio.Event()).wait()
-        self.shards.attempt(attempt.number, attempt.owner)  # it may have ended meanwhile
+
+    async def _claim(self, attempt: Attempt, key: bytes, kind: TaskKind, media: str) -> JobRecord:
         self._claims[key] = attempt
         attempt.held[key] = held = Held(JobState.NEW, kind)
         record = await self._journal.recall(key, kind, media)
@@ -102,6 +108,24 @@ class Run:
         if record.key in attempt.held:
             attempt.held[record.key] = Held(record.state, record.kind)
         await self._journal.write(record)
+
+    async def write_late(self, record: JobRecord) -> bool:
+        """Write down what became of a create of a worker that was given up, if the job is still in doubt about it.
+
+        Returns:
+            Whether it is in the journal now.
+        """
+        late = Attempt(0, 0, self, ShardState(0, b"", set()))
+        await self._until_free(record.key)
+        known = await self._claim(late, record.key, record.kind, record.media)
+        try:
+            more = set(record.tasks) - set(known.tasks)
+            is_it = known.state is JobState.INTENT and more in ({known.pending}, set())
+            if is_it:
+                await self._journal.write(record)
+            return is_it
+        finally:
+            self.release(late, record.key)
 
     def post(self, record: JobRecord) -> None:
         """Write a record down without waiting for it."""

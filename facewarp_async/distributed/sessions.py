@@ -49,6 +49,7 @@ class WorkerSession:
         self._calls: dict[str, Callable[..., Awaitable[Value]]] = {
             "begin": self._begin,
             "end": self._end,
+            "check": self._check,
             "occurrence": self._occurrence,
             "recall": self._recall,
             "write": self._write,
@@ -118,12 +119,16 @@ class WorkerSession:
         attempt = None if self._active.is_closing else self._run.begin(number, self)
         if attempt is None:
             return None
-        return attempt.number, attempt.shard.jobs, sorted(attempt.shard.open), self._active.stopped_by
+        name = attempt.number, attempt.ordinal
+        return name, attempt.shard.jobs, sorted(attempt.shard.open), self._active.stopped_by
 
     async def _end(self, number: int) -> Value:
         attempt = self._run.shards.attempt(number, self)
         self._run.end(attempt)
         return not attempt.shard.open
+
+    async def _check(self, number: int) -> Value:
+        self._run.shards.attempt(number, self)
 
     def _outcome(self, number: int, place: int, packed: bytes) -> None:
         def pass_on(attempt: Attempt) -> None:

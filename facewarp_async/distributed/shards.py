@@ -31,12 +31,14 @@ class Attempt:
 
     Attributes:
         number: Its own, in the run.
+        ordinal: The how manieth it is at its shard, from 1.
         owner: The worker.
         shard: The shard.
         held: The records that it works on, by key.
     """
 
     number: int
+    ordinal: int
     owner: object
     shard: ShardState
     held: dict[bytes, Held] = field(factory=dict)
@@ -51,6 +53,7 @@ class ShardState:
         jobs: All its jobs, as the driver has packed them.
         open: The places of the jobs without an outcome, counted from the shard's first.
         occurrences: How many jobs before it in the batch were the same, of each job that has asked, by its place.
+        attempts: How many there were.
         attempt: The one that may change anything.
     """
 
@@ -58,6 +61,7 @@ class ShardState:
     jobs: bytes
     open: set[int]
     occurrences: dict[int, int] = field(factory=dict)
+    attempts: int = 0
     attempt: Attempt | None = None
 
 
@@ -88,7 +92,8 @@ class Shards:
         shard = self._shards.get(number)
         if shard is None or not shard.open:
             return None
-        attempt = Attempt(next(self._numbers), owner, shard)
+        shard.attempts += 1
+        attempt = Attempt(next(self._numbers), shard.attempts, owner, shard)
         shard.attempt = self._attempts[attempt.number] = attempt
         return attempt
 

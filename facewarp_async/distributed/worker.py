@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import pickle
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from pathlib import Path
 from weakref import WeakKeyDictionary
 
 import anyio
+import anyio.to_thread
 from attrs import evolve
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.worker import Worker, get_worker
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.distributed.link import Link, Value, open_link
+from facewarp_async.distributed.publishing import own_name, publish
 from facewarp_async.distributed.remote import RemoteAssets, RemoteJournal, RemoteOccurrences, RemotePacer, RemoteSlot
 from facewarp_async.distributed.values import OP, OWN_VERSIONS, NumberedJob, RunSettings
 from facewarp_async.errors import ClusterError, FaceWarpError
-from facewarp_async.models import Job
+from facewarp_async.journal import JobRecord
+from facewarp_async.models import Job, SwapResult
 from facewarp_async.pipeline import Event, Outcome, StageBegun, SwapPipeline
 from facewarp_async.pipeline.memory import Occurrences
 from facewarp_async.swaps import Resources
 from facewarp_async.uploads import SharedUploads
+from facewarp_async.urls import Location
+
+logger = logging.getLogger(__name__)
 
 COORDINATOR = "the batch's coordinator in the Dask scheduler"
 
@@ -59,11 +68,15 @@ class Part:
     link: Link
     settings: RunSettings
     client: FaceSwapClient
+    _run_name: str
+    _again: Callable[[], Awaitable[Link]]
 
     def __init__(self) -> None:
         self.stopped_by: FaceWarpError | None = None
         self._pipelines: set[_ShardPipeline] = set()
         self._scopes: set[anyio.CancelScope] = set()
+        self.untold: list[JobRecord] = []
+        """What became of creates, where the coordinator has not heard of it."""
         self._is_closing = False
         self._is_idle = asyncio.Event()
         self._is_idle.set()
@@ -77,6 +90,10 @@ class Part:
         part.link = await open_link(
             worker.scheduler.address, {"op": OP}, part, name=COORDINATOR, options=worker.connection_args
         )
+        part._again = lambda: open_link(
+            worker.scheduler.address, {"op": OP}, part, name=COORDINATOR, options=worker.connection_args, timeout_s=2.0
+        )
+        part._run_name = run
         part._reading = asyncio.create_task(part._read())
         packed = await part.link.call("join", run, worker.address, OWN_VERSIONS)
         if packed is None:
@@ -112,7 +129,31 @@ class Part:
 
     async def _read(self) -> None:
         await self.link.run()
-        await self.close()
+        await self._end_client()
+        try:
+            await self._tell_late()
+        except ClusterError as error:
+            logger.warning("what became of creates is not in the journal: %s; %s", self._late(), error)
+        finally:
+            self._forget()  # until now the worker waited for this, should it be closed
+
+    async def _tell_late(self) -> None:
+        """Tell what became of creates whose answers came after this worker was given up."""
+        if not self.untold:
+            return
+        link = await self._again()
+        reading = asyncio.create_task(link.run())
+        try:
+            while self.untold:
+                if not await link.call("late", self._run_name, self.untold[-1].to_row()):
+                    raise ClusterError("the batch has gone on without them")
+                self.untold.pop()
+        finally:
+            link.close()
+            await reading
+
+    def _late(self) -> str:
+        return ", ".join(f"{record.media}: tasks {sorted(record.tasks.values())}" for record in self.untold)
 
     async def answer(self, op: str, _arguments: tuple[Value, ...]) -> Value:
         """Answer a call: the coordinator makes none."""
@@ -160,7 +201,9 @@ class Part:
         if scope.cancelled_caught and not self._is_closing:
             raise ClusterError(f"the connection to {COORDINATOR} was lost")
 
-    async def _run(self, attempt: int, jobs: Sequence[tuple[int, NumberedJob]], stopped: bytes | None) -> None:
+    async def _run(
+        self, attempt: tuple[int, int], jobs: Sequence[tuple[int, NumberedJob]], stopped: bytes | None
+    ) -> None:
         pipeline = _ShardPipeline(self, attempt, jobs)
         error = self.stopped_by if stopped is None else pickle.loads(stopped)  # noqa: S301 - the same
         if error is not None:
@@ -173,16 +216,19 @@ class Part:
         finally:
             self._pipelines.discard(pipeline)
             self.link.note("calls", self.client.calls_made)
-        if not await self.link.call("end", attempt):
+        if not await self.link.call("end", attempt[0]):
             raise ClusterError("a shard ended before its jobs")
 
     async def close(self) -> None:
-        """End what runs and close the client. May be called twice."""
-        self._forget()
+        """End what runs and close the client."""
+        self.link.close()
+        if self._reading is not None:
+            await asyncio.wait({self._reading})
+
+    async def _end_client(self) -> None:
         for scope in self._scopes:
             scope.cancel()
         await self._is_idle.wait()
-        self.link.close()
         if hasattr(self, "client"):
             await self.client.aclose()
 
@@ -202,23 +248,23 @@ class _ShardPipeline(SwapPipeline):
 
     Args:
         part: What it shares with the worker's others.
-        attempt: The attempt's number.
+        attempt: The attempt's number, and the how manieth it is at its shard.
         jobs: The jobs, each with its place in the shard.
     """
 
-    def __init__(self, part: Part, attempt: int, jobs: Sequence[tuple[int, NumberedJob]]) -> None:
+    def __init__(self, part: Part, attempt: tuple[int, int], jobs: Sequence[tuple[int, NumberedJob]]) -> None:
         settings = part.settings
         super().__init__(
             part.client,
             limits=settings.limits,
             output_dir=settings.output_dir,
-            journal=RemoteJournal(part.link, attempt),
+            journal=RemoteJournal(part.link, attempt[0], part.untold.append),
             in_doubt=settings.in_doubt,
             retry_failed=settings.retry_failed,
             on_event=self._pass_on if settings.tells_stages else None,
         )
         self._link = part.link
-        self._attempt = attempt
+        self._attempt, self._ordinal = attempt
         self._jobs = jobs
         self._resources = evolve(self._resources, upload_slots=part.upload_slots)
         self._downloads = part.download_slots
@@ -229,6 +275,20 @@ class _ShardPipeline(SwapPipeline):
         outcome = await self._lead(job, numbered.index, numbered.name, same)
         self._link.note("outcome", self._attempt, place, pickle.dumps(outcome))
         return outcome
+
+    async def _download(self, result: SwapResult, target: Location) -> Location:
+        if not isinstance(target, Path):
+            return await super()._download(result, target)
+        own = own_name(target, self._ordinal)
+        await super()._download(result, own)
+        try:
+            await self._link.call("check", self._attempt)  # a worker that was given up replaces nobody's result
+        except BaseException:
+            with anyio.CancelScope(shield=True):
+                await anyio.to_thread.run_sync(partial(own.unlink, missing_ok=True))
+            raise
+        await anyio.to_thread.run_sync(publish, own, target, self._ordinal)
+        return target
 
     def _resources_for(self, key: bytes) -> Resources:
         return evolve(self._resources, task_slots=RemoteSlot(self._link, self._attempt, key))

@@ -29,7 +29,7 @@ from facewarp_async.errors import (
 )
 from facewarp_async.files import is_same_file
 from facewarp_async.journal import InDoubtChoice, JobJournal, Journal
-from facewarp_async.models import Asset, FaceDetection, Job, Result
+from facewarp_async.models import Asset, FaceDetection, Job, Result, SwapResult
 from facewarp_async.pipeline.events import Event, JobEnded, Sendings, StageBegun
 from facewarp_async.pipeline.memory import Counted, Memory, Occurrences
 from facewarp_async.pipeline.names import NameBook, target_path
@@ -267,7 +267,10 @@ class SwapPipeline:
         if not isinstance(run.job.media, Asset) and await is_same_file(run.job.media, target):
             raise OutputError(f"{target}: the result would replace the media")
         async with self._downloads:
-            return await self._client.download(result, target)
+            return await self._download(result, target)
+
+    async def _download(self, result: SwapResult, target: Location) -> Location:
+        return await self._client.download(result, target)
 
     def _failed(self, run: JobRun, error: FaceWarpError) -> Outcome:
         run.explain(error)

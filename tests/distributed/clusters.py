@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter, deque
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any
@@ -248,16 +248,27 @@ class Cluster:
 
     @asynccontextmanager
     async def client(self, workers: int) -> AsyncIterator[Client]:
-        """Have so many workers that live, starting what is missing, and connect to them."""
+        """Have so many workers that live, and connect to them."""
         self.workers = [worker for worker in self.workers if worker.poll() is None]
-        self.workers += [self.add_worker() for _ in range(workers - len(self.workers))]
+        while len(self.workers) > workers:
+            self.workers.pop().kill()
+        while len(self.workers) < workers:
+            self.workers.append(self.add_worker())
         async with Client(self.address, asynchronous=True) as client:  # type: ignore[no-untyped-call]  # Dask's
-            await client.wait_for_workers(workers, timeout=60)
+            await until_workers(client, lambda known: len(known) == workers)
             yield client
 
     def logs(self) -> str:
         """Return what the programs have told."""
         return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
+
+
+async def until_workers(client: Client, condition: Callable[[list[str]], bool]) -> None:
+    """Wait until something holds of the workers that the scheduler knows of."""
+    assert client.scheduler is not None
+    with anyio.fail_after(60):
+        while not condition(list((await client.scheduler.identity())["workers"])):  # noqa: ASYNC110 - another process's doing
+            await anyio.sleep(0.05)
 
 
 @contextmanager

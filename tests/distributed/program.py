@@ -38,7 +38,7 @@ def client_of(provider: Provider, auth: ApiKey, rate: float | None) -> FaceSwapC
     return FaceSwapClient(
         evolve(provider, requests_per_second=rate, typical_image_s=0.1, realm="local"),
         auth,
-        timeouts=Timeouts(connect_s=5, request_s=5, stall_s=5, image_task_s=20),
+        timeouts=Timeouts(connect_s=5, request_s=30, stall_s=5, image_task_s=20),
         retry=RetryPolicy(first_s=0.01, longest_s=0.1),
     )
 

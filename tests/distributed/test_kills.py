@@ -14,6 +14,8 @@ import pytest
 from distributed import Future
 
 from facewarp_async.pipeline import Outcome
+from facewarp_async.server import CREATES, Fault, FaultRule
+from tests.killing import heard
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -50,8 +52,7 @@ async def test_a_worker_that_was_given_up_and_wakes_does_no_harm(
         async def pause() -> None:
             stopped = cluster.workers[0]
             stopped.send_signal(signal.SIGSTOP)
-            while len((await dask.scheduler.identity())["workers"]) > 1:  # noqa: ASYNC110 - another process's
-                await anyio.sleep(0.1)
+            await clusters.until_workers(dask, lambda known: len(known) == 1)
             await anyio.sleep(1.0)
             stopped.send_signal(signal.SIGCONT)
 
@@ -61,6 +62,36 @@ async def test_a_worker_that_was_given_up_and_wakes_does_no_harm(
                 group.start_soon(pause)
         assert await account.wrongs(outcomes) == []
         assert clusters.doubted(outcomes) <= 4
+
+
+async def test_a_create_whose_answer_comes_after_its_worker_was_given_up_is_known_all_the_same(
+    clusters: ModuleType, cluster: Any, tmp_path: Path
+) -> None:
+    """It was in doubt in this run; woken, the worker tells of the task, and the next run fetches its result."""
+    outcomes: list[Outcome] = []
+    async with clusters.open_account(tmp_path, jobs=8, cap=12) as account, cluster.client(1) as dask:
+        (worker,), (address,) = cluster.workers, (await dask.scheduler.identity())["workers"]
+        arrived = heard(CREATES, account.faults, number=3)
+        account.faults.add(FaultRule(Fault.SLOW, CREATES, delay_s=0.5))
+        async with account.pipeline(dask) as pipeline, anyio.create_task_group() as group:
+
+            async def pause() -> None:
+                await arrived.wait()
+                worker.send_signal(signal.SIGSTOP)
+                cluster.workers.append(cluster.add_worker())
+                await clusters.until_workers(dask, lambda known: address not in known)
+                account.faults.clear()
+                await anyio.sleep(1.0)
+
+            group.start_soon(pause)
+            outcomes = [outcome async for outcome in pipeline.stream(account.jobs())]
+            assert clusters.doubted(outcomes) >= 3
+            worker.send_signal(signal.SIGCONT)
+            await anyio.to_thread.run_sync(worker.wait)
+        async with account.pipeline(dask) as pipeline:
+            report = await pipeline.collect(account.jobs())
+        assert await account.wrongs(report.outcomes) == []
+        assert clusters.doubted(report.outcomes) == 0
 
 
 async def test_workers_come_and_go_while_a_batch_runs(clusters: ModuleType, cluster: Any, tmp_path: Path) -> None:
@@ -74,9 +105,8 @@ async def test_workers_come_and_go_while_a_batch_runs(clusters: ModuleType, clus
         async for outcome in pipeline.stream(account.jobs()):
             outcomes.append(outcome)
             if len(outcomes) == 30:
-                await dask.wait_for_workers(3, timeout=30)
-                first = next(iter((await dask.scheduler.identity())["workers"]))
-                await dask.retire_workers([first])
+                await clusters.until_workers(dask, lambda known: len(known) == 3)
+                await dask.retire_workers(list((await dask.scheduler.identity())["workers"])[:1])
         assert await account.wrongs(outcomes) == []
         assert clusters.doubted(outcomes) == 0, "it was let go, not killed"
 
