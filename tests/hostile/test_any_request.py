@@ -86,14 +86,14 @@ bodies = (
 NAMES = [
     b"Authorization", b"Content-Length", b"Transfer-Encoding", b"Content-Encoding", b"Content-Type", b"Content-MD5",
     b"Expect", b"Range", b"If-Range", b"If-Match", b"If-None-Match", b"Connection", b"Upgrade", b"Host", b"Trailer",
-    b"X-Other", b"X-\xff", b"", b" ", b"Cookie", b"Sec-WebSocket-Key", b"X-Forwarded-For",
+    b"X-Other", b"X-\xff", b"", b" ", b"Cookie", b"Sec-WebSocket-Key", b"X-Forwarded-For", b"Accept", b"Sec-Fetch-Site",
 ]  # fmt: skip
 VALUES = [
     b"", b"0", b"-1", b"5", b"1e3", b"9" * 5000, b"chunked", b"gzip, chunked", b"gzip", b"aws-chunked", b"identity",
     b"100-continue", b"bytes=0-", b"bytes=-5", b"bytes=99999-", b"bytes=5-1", b"bytes=-0", b'"a"', b"*", b"close",
     b"keep-alive", b"upgrade", b"websocket", b"h2c", b"Bearer", b"Bearer {token}", b"Bearer {api_key}", b"Bearer \xff",
     b"Bearer =", b"Basic YTpi", b"a\x00b", b"\xff\xfe", b"localhost", b"a b", b"[::1", b"x" * 9000, b"text/html",
-    b"multipart/form-data; boundary=", b"application/x-www-form-urlencoded",
+    b"multipart/form-data; boundary=", b"application/x-www-form-urlencoded", b"{cookie}", b"{cookie}; a=\xff", b"a=\"",
 ]  # fmt: skip
 headers = st.lists(st.tuples(st.sampled_from(NAMES), st.sampled_from(VALUES) | small), max_size=4)
 
@@ -146,7 +146,7 @@ class Request:
             target = _fill(change.apply(target), values)
         headers = [(name, _fill(value, values)) for name, value in self.headers]
         if self.is_authorised:
-            headers.append((b"Authorization", b"Bearer " + values[b"api_key"]))
+            headers += [(b"Authorization", b"Bearer " + values[b"api_key"]), (b"Cookie", values[b"cookie"])]
         if self.framing == "length":
             headers.append((b"Content-Length", b"%d" % len(body)))
         elif self.framing == "too long":
@@ -174,6 +174,11 @@ ODD_TARGETS = [
     b"/storage/facewarp/%2e%2e/%2e%2e/service.db", b"http://{host}/", b"{host}", b"/\xff", b"/%ff", b"/?\xff",
     b"/v1/task/face-swap/", b"/" + b"a" * 9000, b"http://[::1", b"/v1/../v1/task/detail?id={task}",
 ]  # fmt: skip
+PAGES = [
+    b"/?token={page_token}", b"/?token=\xff", b"/?token=%ff", b"/page/page.css", b"/page/feed", b"/page/feed?after=1",
+    b"/page/feed?after=-1", b"/page/../../service.db", b"/page/media/{task}/before/0", b"/page/media/{task}/after/0",
+    b"/page/media/{task}/face/9999", b"/page/media/{detection}/small/0", b"/page/media/999999999999999999/face/0",
+]  # fmt: skip
 QUERIES = [b"", b"?id={task}", b"?id={detection}", b"?id=-1", b"?id=\xff", b"?id=%ff&id=1", b"?id="]
 calls = st.builds(lambda path, query: path.encode() + query, st.sampled_from(CALLS), st.sampled_from(QUERIES))
 rarely = st.sampled_from([False, False, False, True])
@@ -183,7 +188,11 @@ requests = st.builds(
         str.encode
     )
     | small,
-    target=calls | st.sampled_from([b"{put}", b"{get}"]) | st.sampled_from(ODD_TARGETS) | small,
+    target=calls
+    | st.sampled_from([b"{put}", b"{get}"])
+    | st.sampled_from(PAGES)
+    | st.sampled_from(ODD_TARGETS)
+    | small,
     changes=st.lists(
         st.builds(Change, st.sampled_from(SIGNED), st.sampled_from(TERMS) | small, st.booleans()), max_size=2
     ),
@@ -310,11 +319,13 @@ async def _fill_drawers(
         grant = await client.request_upload("c.png")
         got = await client.access_url(media.key)
     id_, secret = service.client_credentials.client_id, service.client_credentials.client_secret
+    door = service._gate.page.door
     access = re.search(r"X-Amz-Credential=(\w+)", got)
     assert access
     values = {
         "key": media.key, "empty": grant.key, "crop": crops.faces[0].key, "task": f"{task}", "client_id": id_,
         "detection": f"{detection}", "client_secret": secret, "api_key": service.auth.key, "access": access[1],
+        "page_token": door.token, "cookie": f"{door.cookie_name}={door.cookie_value}",
         "put": grant.url.removeprefix(base), "get": got.removeprefix(base), "host": base.removeprefix("http://"),
     }  # fmt: skip
     return {name.encode(): value.encode() for name, value in values.items()}
@@ -353,7 +364,7 @@ async def test_no_change_of_a_presigned_url_fails_or_passes(standing: Standing) 
     await standing.check()
 
 
-@pytest.mark.parametrize("call", ["put", "get", "upload-url"])
+@pytest.mark.parametrize("call", ["put", "get", "upload-url", "page", "feed", "media"])
 async def test_no_header_makes_a_call_fail(standing: Standing, call: str) -> None:
     """Each header has each odd value, also where the URL says that it is signed."""
     body = b'{"file_name": "a.png"}'
@@ -361,14 +372,19 @@ async def test_no_header_makes_a_call_fail(standing: Standing, call: str) -> Non
         "put": (b"PUT", standing.values[b"put"]),
         "get": (b"GET", standing.values[b"get"]),
         "upload-url": (b"POST", UPLOAD_URL_PATH.encode()),
+        "page": (b"GET", b"/?token=" + standing.values[b"page_token"]),
+        "feed": (b"GET", b"/page/feed"),
+        "media": (b"GET", b"/page/media/%s/after/0" % standing.values[b"task"]),
     }[call]
     for name, value in itertools.product(NAMES, VALUES):
         for signed in (b"host", b"host;" + name.lower().replace(b" ", b"")):
             altered = Change("SignedHeaders", signed, False).apply(target)
             head = b"%s %s HTTP/1.1\r\nHost: %s\r\n" % (method, altered, standing.values[b"host"])
-            head += b"Content-Length: %d\r\nAuthorization: Bearer %s\r\n" % (len(body), standing.values[b"api_key"])
-            if call != "upload-url":
-                head = head.partition(b"Authorization")[0]
+            head += b"Content-Length: %d\r\n" % len(body)
+            if call == "upload-url":
+                head += b"Authorization: Bearer %s\r\n" % standing.values[b"api_key"]
+            elif call in {"feed", "media"}:
+                head += b"Cookie: %s\r\n" % standing.values[b"cookie"]
             answer = await standing.send(head + name + b": " + _fill(value, standing.values) + b"\r\n\r\n" + body)
             if answer:
                 assert status_of(answer) < 500 or status_of(answer) == NOT_IMPLEMENTED, (name, value)
