@@ -37,6 +37,7 @@ _UPDATE_RUN = (
 )
 _ALL_RUNS = f"SELECT {RUN_COLUMNS} FROM runs ORDER BY number"  # noqa: S608 - the same
 _RUN_INTERVAL_S = 1.0
+_UNDER_WAY = {JobState.UPLOADED, JobState.INTENT, JobState.CREATED}
 
 
 class JobJournal(Protocol):
@@ -305,6 +306,12 @@ class JournalLog:
         self.record.error = error
         self._step(Step.END)
         await self._write()
+
+    def left(self) -> None:
+        """Note without waiting that this run's work on the job has ended before its time."""
+        if self.record.state in _UNDER_WAY:
+            self._step(Step.END)
+            self._journal.post(self.record)
 
     def rename(self, *, name: str, source: str | None, media: str) -> bool:
         """Say what the job's files are called now; return whether that is not what is written down."""

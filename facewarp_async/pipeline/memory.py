@@ -145,7 +145,13 @@ class Memory:
         ended = self._active[key] = anyio.Event()
         try:
             record = await self._journal.recall(key, checked.kind, name_of(checked.media))
-            yield JournalLog(self._journal, record, in_doubt=self._in_doubt, begun=None if run is None else run.begun)
+            log = JournalLog(self._journal, record, in_doubt=self._in_doubt, begun=None if run is None else run.begun)
+            try:
+                yield log
+            except anyio.get_cancelled_exc_class():
+                if run is not None:
+                    log.left()
+                raise
         finally:
             self._journal.release(key)
             del self._active[key]
@@ -204,8 +210,8 @@ class Memory:
     async def failed(self, log: JournalLog, error: FaceWarpError, *, for_good: bool = True) -> None:
         """Write down that a job has failed: for good, unless another run may have more luck, or it has its result."""
         if error.recovery is Recovery.STOP_BATCH:  # it is not the job that has failed
-            return
-        if for_good and isinstance(error, _FOR_GOOD):
+            log.left()
+        elif for_good and isinstance(error, _FOR_GOOD):
             await log.failed(error)
         else:
             await log.met(error)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,6 @@ _MOST_BYTES = 64 * 1024 * 1024
 """Larger files are not read whole."""
 _HALVED_FROM, _QUARTERED_FROM = 500_000, 3_000_000
 """From how many bytes on a JPEG is decoded at half its size and at a quarter, which is much faster."""
-
-Copy = Callable[[Path], str | None]
 
 
 def can_copy() -> bool:

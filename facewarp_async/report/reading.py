@@ -139,10 +139,10 @@ def _fate(record: JobRecord, steps: list[TimedStep]) -> tuple[Fate, str, FaceWar
     if error is not None and (record.state is JobState.FAILED or (steps and steps[-1].step is Step.END)):
         return Fate.FAILED, _message(error, record.media), error
     if record.tasks:
-        return Fate.UNFINISHED, "its task was created, and its result was not fetched yet: the next run does that", None
+        return Fate.UNFINISHED, "its task was created, its result was not fetched yet: the next run does that", None
     if record.state is JobState.NEW:
-        return Fate.UNFINISHED, "it was not begun", None
-    return Fate.UNFINISHED, "it was begun, and no task was created for it yet", None
+        return Fate.UNFINISHED, "not begun", None
+    return Fate.UNFINISHED, "begun, no task was created yet", None
 
 
 def _message(error: FaceWarpError, media: str) -> str:

@@ -91,13 +91,13 @@ async def test_a_job_that_is_gone_on_with_keeps_the_steps_of_both_runs(
     start_world: StartWorld, ending: Any, points: Any, crash: bool
 ) -> None:
     async with start_world(faults=ending) as world:
-        assert await ending.run(world, world.jobs(1), points.EVENT, 4, crash=crash) is None, "as it begins to wait"
+        assert await ending.run(world, world.jobs(1), points.WRITTEN, 3, crash=crash) is None, "as it begins to wait"
         (record,) = await world.records()
-        assert (steps(record), record.created, record.state) == ("cunt", 1, JobState.CREATED)
+        assert (steps(record), record.created, record.state) == ("cunt" if crash else "cuntwe", 1, JobState.CREATED)
         assert [run.ending for run in await runs(world)] == [None if crash else Ending.INTERRUPTED]
         await world.run(world.jobs(1))
         (record,) = await world.records()
-        assert (steps(record), record.created) == ("cuntcwwde", 1)
+        assert (steps(record), record.created) == (("cunt" if crash else "cuntwe") + "cwwde", 1)
         assert [run.ending for run in await runs(world)][1:] == [Ending.FINISHED]
 
 
@@ -135,6 +135,8 @@ async def test_what_stopped_the_batch_is_the_runs_and_jobs_that_were_not_begun_a
         assert {record.name for record in records} == {str(number) for number in range(200)}
         assert not [record for record in records if record.error is not None]
         assert len([record for record in records if record.state is JobState.DONE]) == 1
+        ended = [steps(record)[-1:] for record in records if record.state is not JobState.NEW]
+        assert set(ended) == {"e"}, "nothing lasts longer than the stop"
 
 
 async def test_a_file_that_cannot_be_used_is_told_of_and_has_no_part_in_going_on(world: World) -> None:

@@ -62,7 +62,7 @@ def test_what_may_pass_has_failed_until_it_is_tried_again(make_record: MakeRecor
     assert only([record]).fate is Fate.FAILED
     record.steps += make_steps("c4 n5")
     job = only([record])
-    assert (job.fate, job.reason) == (Fate.UNFINISHED, "it was begun, and no task was created for it yet")
+    assert (job.fate, job.reason) == (Fate.UNFINISHED, "begun, no task was created yet")
 
 
 def test_a_job_of_which_the_answer_was_lost_is_in_doubt_also_after_a_crash(make_record: MakeRecord) -> None:
@@ -95,7 +95,7 @@ def test_a_job_that_was_not_begun_again_keeps_what_is_known_of_it(make_record: M
     done = make_record("a", key=b"1", updated_at=1.0)
     skipped = make_record("a", key=b"2", updated_at=2.0, state=JobState.NEW, tasks={}, steps="")
     assert only([skipped, done]).fate is Fate.DONE
-    assert only([skipped]).reason == "it was not begun"
+    assert only([skipped]).reason == "not begun"
 
 
 def test_records_without_names_are_jobs_of_their_own(make_record: MakeRecord) -> None:
