@@ -118,7 +118,7 @@ Credentials = ApiKey | ClientCredentials
 """Who asks, as the vendor's account page gives it."""
 
 
-@frozen(kw_only=True)
+@frozen(kw_only=True, cache_hash=True)
 class Timeouts:
     """How long to wait, in seconds.
 

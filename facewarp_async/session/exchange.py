@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import math
 import time
 from email.utils import parsedate_to_datetime
@@ -53,19 +52,18 @@ async def exchange(
     name = f"{request.method} {request.target.partition('?')[0]}"
     secrets = (*request.secrets, token) if token else request.secrets
     try:
-        async with asyncio.timeout(timeouts.connect_s + timeouts.request_s):
-            async with http.request(
-                request.method,
-                URL(base_url + request.target, encoded=True),
-                data=request.body,
-                headers=headers,
-                timeout=_http_timeout(timeouts),
-                allow_redirects=False,
-                raise_for_status=False,
-            ) as response:
-                body = await _read_bounded(response, name)
-                retry_after_s = parse_retry_after(response.headers.get("Retry-After"), now=time.time())
-                return Answer(status=response.status, body=body, retry_after_s=retry_after_s, secrets=secrets)
+        async with http.request(
+            request.method,
+            URL(base_url + request.target, encoded=True),
+            data=request.body,
+            headers=headers,
+            timeout=_http_timeout(timeouts),
+            allow_redirects=False,
+            raise_for_status=False,
+        ) as response:
+            body = await _read_bounded(response, name)
+            retry_after_s = parse_retry_after(response.headers.get("Retry-After"), now=time.time())
+            return Answer(status=response.status, body=body, retry_after_s=retry_after_s, secrets=secrets)
     # Without their causes: aiohttp's errors hold the request, and that holds the token.
     except (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError) as error:
         raise ConnectError(f"{name}: no connection to {URL(base_url).host}: {_reason(error, secrets)}") from None
@@ -77,7 +75,9 @@ async def exchange(
 
 @lru_cache(maxsize=8)
 def _http_timeout(timeouts: Timeouts) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=timeouts.connect_s, sock_read=timeouts.request_s)
+    return aiohttp.ClientTimeout(
+        total=timeouts.connect_s + timeouts.request_s, sock_connect=timeouts.connect_s, sock_read=timeouts.request_s
+    )
 
 
 def _bearer(token: str) -> str:
@@ -87,14 +87,15 @@ def _bearer(token: str) -> str:
 
 
 async def _read_bounded(response: aiohttp.ClientResponse, name: str) -> bytes:
-    body = bytearray()
-    async for chunk in response.content.iter_any():
-        body += chunk
-        if len(body) > MAX_ANSWER_BYTES:
+    pieces, length = [], 0
+    while piece := await response.content.readany():
+        pieces.append(piece)
+        length += len(piece)
+        if length > MAX_ANSWER_BYTES:
             response.close()
             cls = MalformedAnswerError if 200 <= response.status < 300 else HttpError
             raise cls(f"{name}: the answer is longer than {MAX_ANSWER_BYTES} bytes", http_status=response.status)
-    return bytes(body)
+    return b"".join(pieces)
 
 
 def _reason(error: BaseException, secrets: tuple[str, ...]) -> str:

@@ -13,12 +13,13 @@ except ImportError:  # the extra is optional by design
     def _refuse_constant(name: str) -> Any:
         raise ValueError(f"{name} is no JSON")
 
+    _ENCODER = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
     _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
     _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
     def dumps(value: Any) -> bytes:
         """Return compact UTF-8 JSON."""
-        return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(value).encode()
 
     def loads(body: bytes) -> Any:
         """Read a JSON document.
