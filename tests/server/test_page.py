@@ -261,6 +261,7 @@ async def test_no_secret_is_told(harness: Any, cookie: dict[str, str], caplog: p
         got.partition("X-Amz-Signature=")[2][:64],
     ]
     assert "/storage/facewarp/" in said
+    assert "X-Amz-" not in json.dumps(await feed(harness, cookie))
     assert [secret for secret in secrets if secret in said] == []
 
 

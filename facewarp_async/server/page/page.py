@@ -121,7 +121,7 @@ class Page:
             "requests_per_second": self.requests_per_second,
             "counts": counts_document(self.state),
             "tasks": tasks_document(self.state),
-            "requests": [each.document() for each in self.seen.after(int(after[1]) if after else 0)],
+            "requests": self.seen.documents_after(int(after[1]) if after else 0),
             "last": self.seen.last,
         }
 

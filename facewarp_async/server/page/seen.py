@@ -14,22 +14,22 @@ from facewarp_async.redaction import clean_text
 from facewarp_async.wire.requests import TASK_PATH
 
 MOST_REQUESTS = 300
-"""How many requests are remembered."""
+"""How many requests are remembered, of which none is longer than HTTP allows here: 8 kB."""
 
-_LONGEST_READ, _LONGEST_SHOWN = 1000, 160
+_LONGEST_SHOWN = 160
 _ENVELOPE = re.compile(rb'\{"code":(\d{1,9})[,}]')
 _STORAGE_ERROR = re.compile(rb"<Code>([A-Za-z]{1,60})</Code>")
 
 
 @frozen(kw_only=True)
 class SeenRequest:
-    """A request and its answer.
+    """A request and its answer, with all that was in them.
 
     Attributes:
         number: Counted from 1.
         at: When it came, in seconds since 1970.
         method: Its method.
-        target: Its path, for a look at a task with the query.
+        target: Its path and query.
         file: What the caller called the file that it is about; empty where there is none.
         status: The answer's HTTP status, 0 where the connection was cut.
         code: The answer's code: the envelope's, or the storage's in words; empty where there is none.
@@ -47,14 +47,15 @@ class SeenRequest:
     took_s: float
     fault: str
 
-    def document(self) -> dict[str, Any]:
-        """Return it as JSON values."""
+    def document(self, secrets: Sequence[str]) -> dict[str, Any]:
+        """Return what may be shown of it, as JSON values."""
+        path, _, query = self.target.partition("?")
         return {
             "number": self.number,
             "at": self.at,
             "method": self.method,
-            "target": self.target,
-            "file": self.file,
+            "target": _clean(f"{path}?{query}" if path == TASK_PATH and query else path, secrets),
+            "file": _clean(self.file, secrets),
             "status": self.status,
             "code": self.code,
             "ms": round(self.took_s * 1000, 1),
@@ -91,8 +92,8 @@ class SeenRequests:
             number=self.last,
             at=at,
             method=request.method[:10],
-            target=self._clean(_target(request.raw_path)),
-            file=self._clean(file),
+            target=request.raw_path,
+            file=file,
             status=0 if is_cut else response.status,
             code="" if is_cut else _code(response),
             took_s=took_s,
@@ -100,18 +101,15 @@ class SeenRequests:
         )
         self._seen.append(seen)
 
-    def _clean(self, text: str) -> str:
-        return clean_text(text[:_LONGEST_READ], self._secrets)[:_LONGEST_SHOWN]
-
-    def after(self, number: int) -> list[SeenRequest]:
-        """Return those that came after a number, the oldest first."""
+    def documents_after(self, number: int) -> list[dict[str, Any]]:
+        """Return what may be shown of those that came after a number, the oldest first."""
         missing = self.last - number if 0 <= number <= self.last else self.last
-        return list(self._seen)[-missing:] if missing else []
+        # Cleaned only now: most requests are seen by nobody.
+        return [seen.document(self._secrets) for seen in list(self._seen)[-missing:]] if missing else []
 
 
-def _target(raw_path: str) -> str:
-    path, _, query = raw_path.partition("?")
-    return f"{path}?{query}" if path == TASK_PATH and query else path
+def _clean(text: str, secrets: Sequence[str]) -> str:
+    return clean_text(text, secrets)[:_LONGEST_SHOWN]  # in this order: half a secret would not be known as one
 
 
 def _code(response: web.StreamResponse) -> str:
