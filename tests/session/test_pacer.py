@@ -141,6 +141,7 @@ async def test_a_look_that_tries_a_closed_gate_can_have_its_token_renewed(
         await client.wait_for_task(task_id)
 
 
+@pytest.mark.slow
 async def test_a_call_that_is_repeated_goes_before_all_others(
     start_peer: Callable[..., AbstractAsyncContextManager[Any]], make_client: MakeClient
 ) -> None:
@@ -150,7 +151,8 @@ async def test_a_call_that_is_repeated_goes_before_all_others(
         return bytes(peer.envelope({"upload_url": "http://x", "key": "k", "task_id": 1}))
 
     async with start_peer(answer) as peer:
-        provider = Provider("peer", peer.url, requests_per_second=50)
+        # The refusal has to come before the next call's turn.
+        provider = Provider("peer", peer.url, requests_per_second=1 / seconds(0.1))
         async with make_client(provider, ApiKey("the-api-key")) as client, anyio.create_task_group() as group:
             group.start_soon(client.request_upload, "a.png")
             await anyio.wait_all_tasks_blocked()
