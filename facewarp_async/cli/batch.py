@@ -10,6 +10,7 @@ from attrs import frozen
 
 from facewarp_async.cli.arguments import check_writable
 from facewarp_async.cli.batch_run import BatchRun, BatchSettings
+from facewarp_async.cli.cluster import check_cluster
 from facewarp_async.cli.exits import ExitCode, UsageError
 from facewarp_async.cli.options import LimitOptions, ResumeOptions, SelectionOptions, ServiceOptions
 from facewarp_async.cli.output import Output
@@ -35,6 +36,7 @@ class BatchCommand:
         hd: Whether to ask for high quality.
         as_json: Whether stdout gets an object for each job, instead of the paths that were written.
         report: The page to write at the end; ``None`` for none.
+        dask: The address of the scheduler whose workers do it; ``None``: this machine does.
         selection: Which files.
         limits: How much may be done, and how much at once.
         resume: What is made of earlier runs.
@@ -47,6 +49,7 @@ class BatchCommand:
     hd: bool
     as_json: bool
     report: Path | None
+    dask: str | None
     selection: SelectionOptions
     limits: LimitOptions
     resume: ResumeOptions
@@ -62,9 +65,12 @@ class BatchCommand:
             raise UsageError("--report tells of a batch that was run, and --dry-run runs none: leave one of them out")
         if self.limits.dry_run:
             return await self._plan(jobs, service, in_doubt, state, output)
+        if self.dask is not None:
+            check_cluster(service, state=state, report=self.report, most=self.limits.max_credits)
         await self._check_places()
-        if state is not None and not isinstance(self.out, Path):
-            output.say(f"what is done and paid for is remembered in {state}, on this machine", style="dim")
+        if state is not None and (self.dask is not None or not isinstance(self.out, Path)):
+            where = "this machine" if self.dask is None else "the scheduler's machine"
+            output.say(f"what is done and paid for is remembered in {state}, on {where}", style="dim")
         data_dir = None if state is None else service_path(state)
         async with self._journal(state) as journal:
             async with open_client(service, output, data_dir=data_dir, most_tasks=self.limits.max_credits) as client:
@@ -100,6 +106,7 @@ class BatchCommand:
             is_kept=state is not None,
             in_doubt=in_doubt,
             retry_failed=self.resume.retry_failed,
+            dask=self.dask,
         )
 
     async def _plan(

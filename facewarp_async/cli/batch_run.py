@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import anyio
 from attrs import frozen
 
+from facewarp_async.cli.cluster import open_cluster
 from facewarp_async.cli.exits import ExitCode, exit_code_for
 from facewarp_async.cli.failures import failure_text
 from facewarp_async.cli.output import Output
 from facewarp_async.cli.progress import OnEvent, batch_progress
 from facewarp_async.cli.provider import LOCAL
 from facewarp_async.cli.records import as_told, outcome_record
-from facewarp_async.cli.resuming import entered, next_steps
+from facewarp_async.cli.resuming import AnyPipeline, entered, next_steps
 from facewarp_async.cli.selection import BatchJobs
 from facewarp_async.cli.tally import Tally
 from facewarp_async.client import FaceSwapClient
@@ -44,6 +48,7 @@ class BatchSettings:
         is_kept: Whether the next run will know of this one.
         in_doubt: What to do about creates that were lost sight of.
         retry_failed: Whether jobs that had failed are tried again.
+        dask: The address of the scheduler whose workers do them; ``None``: this machine does.
     """
 
     source: Location
@@ -54,6 +59,7 @@ class BatchSettings:
     is_kept: bool
     in_doubt: InDoubtChoice
     retry_failed: bool
+    dask: str | None = None
 
 
 class BatchRun:
@@ -81,7 +87,7 @@ class BatchRun:
         how, ending = "interrupted", None
         try:
             with batch_progress(output, tally) as on_event:
-                async with entered(self._pipeline(on_event)) as pipeline:
+                async with self._pipeline(on_event) as made, entered(made) as pipeline:
                     self._begun = time.monotonic()
                     ending = await self._stream(pipeline)
             how = "finished" if ending is None else "stopped"
@@ -94,19 +100,28 @@ class BatchRun:
             output.say(f"{self._settings.source} holds no pictures and no videos")
         return ExitCode.FAILED if tally.failed else ExitCode.DONE
 
-    def _pipeline(self, on_event: OnEvent) -> SwapPipeline:
+    @asynccontextmanager
+    async def _pipeline(self, on_event: OnEvent) -> AsyncIterator[AnyPipeline]:
         settings = self._settings
-        return SwapPipeline(
-            self._client,
-            limits=settings.limits,
-            output_dir=settings.out,
-            journal=settings.journal,
-            in_doubt=settings.in_doubt,
-            retry_failed=settings.retry_failed,
-            on_event=on_event,
-        )
+        options: dict[str, Any] = {
+            "limits": settings.limits,
+            "output_dir": settings.out,
+            "journal": settings.journal,
+            "in_doubt": settings.in_doubt,
+            "retry_failed": settings.retry_failed,
+            "on_event": on_event,
+        }
+        if settings.dask is None:
+            yield SwapPipeline(self._client, **options)
+            return
+        async with open_cluster(settings.dask) as cluster:
+            from facewarp_async.distributed import DistributedPipeline  # noqa: PLC0415 - an extra
 
-    async def _stream(self, pipeline: SwapPipeline) -> FaceWarpError | None:
+            assert settings.journal is not None
+            options["journal"] = settings.journal.absolute()
+            yield DistributedPipeline(self._client, cluster, **options)
+
+    async def _stream(self, pipeline: AnyPipeline) -> FaceWarpError | None:
         """Run the jobs and tell of each; return the error that has ended them before their time."""
         ending: FaceWarpError | None = None
         async with anyio.create_task_group() as group:

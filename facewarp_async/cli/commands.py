@@ -113,6 +113,7 @@ def batch(
     hd: Hd = False,
     json: Json = False,
     report: OptionalPathHere = None,
+    dask: str | None = None,
     selection: Selected = _SELECTION,
     limits: Limited = _LIMITS,
     resume: Resume = _RESUME,
@@ -129,6 +130,8 @@ def batch(
         json: Print an object a line for each file, in order: media, status (completed, failed, skipped), path, task_id,
             error (type, code, message, advice, paid), stage, reason, resumed, seconds by stage.
         report: A file to write: one HTML page with before and after, failures, times and costs. See facewarp report.
+        dask: Have the workers of a Dask cluster do it: the address of its scheduler, such as tcp://10.0.0.1:8786. All
+            of them have to see FOLDER and OUT; what is remembered lies on the scheduler's machine.
     """
     from facewarp_async.cli.batch import BatchCommand
 
@@ -139,6 +142,7 @@ def batch(
         hd=hd,
         as_json=json,
         report=report,
+        dask=dask,
         selection=selection,
         limits=limits,
         resume=resume,

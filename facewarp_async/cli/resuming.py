@@ -9,12 +9,18 @@ import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Union
 
 from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.tally import Tally
 from facewarp_async.errors import JournalCorruptError, JournalError
 from facewarp_async.pipeline import SwapPipeline
 from facewarp_async.urls import Location
+
+if TYPE_CHECKING:
+    from facewarp_async.distributed import DistributedPipeline
+
+AnyPipeline = Union[SwapPipeline, "DistributedPipeline"]
 
 _FOLDER = ".facewarp"
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -75,7 +81,7 @@ def service_path(state: Path) -> Path:
 
 
 @asynccontextmanager
-async def entered(pipeline: SwapPipeline) -> AsyncIterator[SwapPipeline]:
+async def entered(pipeline: AnyPipeline) -> AsyncIterator[AnyPipeline]:
     """Enter a pipeline.
 
     Raises:

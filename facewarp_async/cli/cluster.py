@@ -1,0 +1,59 @@
+"""A batch on the workers of a Dask cluster, for ``facewarp batch --dask``."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from facewarp_async.cli.exits import UsageError
+from facewarp_async.cli.provider import Embedded, Remote
+from facewarp_async.errors import ClusterError, MissingExtraError
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+
+def check_cluster(service: Remote | Embedded, *, state: Path | None, report: Path | None, most: int | None) -> None:
+    """See that a batch may run on a cluster as it was asked for.
+
+    Raises:
+        UsageError: The service is one inside this command, which other machines do not reach; or it is not to be
+            remembered, which is what keeps several machines from paying twice; or an option is for one machine.
+    """
+    if isinstance(service, Embedded):
+        raise UsageError(
+            "--dask: other machines do not reach a service inside this command: set credentials, or name one that "
+            "facewarp serve has started with --base-url"
+        )
+    if state is None:
+        raise UsageError("--dask: without a journal several machines would pay twice: leave --no-journal out")
+    if report is not None:
+        raise UsageError(
+            "--dask: the journal lies on the scheduler's machine: leave --report out, and run facewarp report there"
+        )
+    if most is not None:
+        raise UsageError("--dask: --max-credits counts the tasks of one machine: leave it out")
+
+
+@asynccontextmanager
+async def open_cluster(address: str) -> AsyncIterator[Client]:
+    """Connect to a scheduler.
+
+    Raises:
+        MissingExtraError: Dask distributed is not installed.
+        ClusterError: There is no scheduler at the address.
+    """
+    try:
+        from distributed import Client  # noqa: PLC0415 - it is slow to import, and an extra
+    except ModuleNotFoundError as error:
+        raise MissingExtraError("--dask takes Dask distributed: pip install 'facewarp-async[cli,dask]'") from error
+    try:
+        client = await Client(address, asynchronous=True, timeout=10)  # type: ignore[no-untyped-call]  # Dask's
+    except (OSError, ValueError, TimeoutError) as error:
+        raise ClusterError(f"--dask {address}: no scheduler answers there: {error}") from error
+    try:
+        yield client
+    finally:
+        await client.close()
