@@ -30,7 +30,7 @@ from facewarp_async.swaps import Resources
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.urls import Location
 
-logger = logging.getLogger(__name__)
+logger: logging.Logger = logging.getLogger(__name__)
 
 COORDINATOR = "the batch's coordinator in the Dask scheduler"
 
