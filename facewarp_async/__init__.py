@@ -102,7 +102,8 @@ if TYPE_CHECKING:
         StageBegun,
         SwapPipeline,
     )
-    from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
+    from facewarp_async.policy.learning import LearntPolling
+    from facewarp_async.policy.polling import FixedPolling, PollPolicy
     from facewarp_async.policy.retry import RetryPolicy
     from facewarp_async.sources import FolderJobs, ManifestJobs, jobs_from_folder, jobs_from_manifest
     from facewarp_async.urls import RemoteFile
@@ -129,7 +130,8 @@ _HOMES = {
     "pipeline": """
         BatchReport BytesSent Completed Event Failed JobEnded Outcome OutcomeStream Skipped StageBegun SwapPipeline
     """,
-    "policy.polling": "FixedPolling LearntPolling PollPolicy",
+    "policy.learning": "LearntPolling",
+    "policy.polling": "FixedPolling PollPolicy",
     "policy.retry": "RetryPolicy",
     "sources": "FolderJobs ManifestJobs jobs_from_folder jobs_from_manifest",
     "urls": "RemoteFile",

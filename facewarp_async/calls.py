@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import overload
 
@@ -61,6 +62,10 @@ class ServiceCalls:
         self._timeouts = timeouts
         self.shared_uploads: SharedUploads = SharedUploads(self.upload)
         """What was uploaded so far, by content."""
+
+    def counting(self, left: Callable[[], float]) -> AbstractContextManager[None]:
+        """Have the pacer know how many jobs of a batch have not ended; infinity where there may be any number."""
+        return self._connection.api.pacer.counting(left)
 
     async def request_upload(self, file_name: str) -> UploadGrant:
         """Ask for leave to upload one file: a presigned URL that lives for 30 minutes, and the file's key."""

@@ -34,7 +34,8 @@ from facewarp_async.models import (
     VideoResult,
     VideoSwap,
 )
-from facewarp_async.policy.polling import FixedPolling, LearntPolling, PollPolicy
+from facewarp_async.policy.learning import LearntPolling
+from facewarp_async.policy.polling import FixedPolling, PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.session import Pace
 from facewarp_async.session.learnt import LearntFile, learnt_path

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AbstractContextManager, asynccontextmanager, contextmanager, nullcontext
 from types import TracebackType
 
 from attrs import frozen
@@ -109,12 +109,16 @@ class RemotePacer:
     def watching(self, kind: TaskKind | None, *, is_fresh: bool, deadline: float) -> Iterator[Watched]:
         """Have a task in the account's book."""
         now = asyncio.get_running_loop().time()
-        watched = _RemoteWatched(kind, None, now, number=next(self._numbers), deadline=deadline)
+        watched = _RemoteWatched(kind, now, number=next(self._numbers), deadline=deadline)
         self._link.note("watch", watched.number, None if kind is None else kind.value, is_fresh, deadline - now)
         try:
             yield watched
         finally:
             self._link.note("unwatch", watched.number)
+
+    def counting(self, _left: Callable[[], float]) -> AbstractContextManager[None]:
+        """Do nothing: how many jobs are left in all, no worker knows."""
+        return nullcontext()
 
     async def look_turn(self, watched: Watched) -> _RemoteTurn | None:
         """Wait for leave to look at a task; ``None``: its deadline has passed.

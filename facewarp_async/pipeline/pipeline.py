@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -171,8 +172,13 @@ class SwapPipeline:
             ordered=ordered,
         )
         self._notes.streams.append(stream)
-        self._tasks.start_soon(stream.run)
+        self._tasks.start_soon(self._run_counted, stream, self._client.counting(stream.left))
         return stream
+
+    @staticmethod
+    async def _run_counted(stream: OutcomeStream, counted: AbstractContextManager[None]) -> None:
+        with counted:
+            await stream.run()
 
     async def collect(self, jobs: Jobs) -> BatchReport:
         """Run jobs to their end and return all outcomes, in the order of the jobs.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from typing import Self
@@ -47,12 +48,17 @@ class OutcomeStream(AsyncIterator[Outcome]):
         self._held: dict[int, Outcome] = {}
         self._ready: deque[Outcome] = deque()
         self._next_index = 0
+        self._in_work = 0
         self._changed = anyio.Event()
         self._ended = False
         self._crash: BaseException | None = None
         self._scope = anyio.CancelScope()
         self.is_complete: bool = False
         """Whether all jobs that there are have their outcomes."""
+
+    def left(self) -> float:
+        """Return how many jobs have no outcome yet; infinity while there may be more than have been read."""
+        return self._in_work if self._source.is_exhausted else math.inf
 
     async def run(self) -> None:
         """Run the jobs. An unforeseen exception ends them all and is raised to the taker of outcomes."""
@@ -88,7 +94,9 @@ class OutcomeStream(AsyncIterator[Outcome]):
                 is_first = False
                 self._start_worker(workers)
             index, job = item
+            self._in_work += 1
             self._put(index, await self._run_job(index, job))
+            self._in_work -= 1
 
     def _put(self, index: int, outcome: Outcome) -> None:
         if not self._ordered:
@@ -133,12 +141,12 @@ class _Source:
         )
         self._lock = anyio.Lock()
         self._index = -1
-        self._exhausted = False
+        self.is_exhausted = False
         self.error: Exception | None = None
 
     async def next(self) -> tuple[int, Job] | None:
         async with self._lock:
-            if self._exhausted:
+            if self.is_exhausted:
                 return None
             try:
                 if isinstance(self._iterator, AsyncIterator):
@@ -146,10 +154,10 @@ class _Source:
                 else:
                     job = next(self._iterator)
             except (StopIteration, StopAsyncIteration):
-                self._exhausted = True
+                self.is_exhausted = True
                 return None
             except Exception as error:
-                self._exhausted = True
+                self.is_exhausted = True
                 self.error = error
                 return None
             self._index += 1

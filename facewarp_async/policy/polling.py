@@ -1,19 +1,29 @@
-"""When to look at a task: what a policy plans for one, and what it learns from each look. Pure."""
+"""When to look at a task: what a policy is told of tasks, and what it plans. Pure."""
 
 from __future__ import annotations
 
-import math
-from collections import Counter
-from collections.abc import Mapping
-from typing import Protocol
+from collections.abc import Iterable
+from typing import NamedTuple, Protocol
 
-from attrs import define, field, frozen, validators
+from attrs import Factory, define, field, frozen, validators
 
-from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
 
 EMPTY_POLLS = 4
 """How often a finished task without a result is looked at again before that is an error (protocol, "Tasks")."""
+
+
+class Plan(NamedTuple):
+    """From when on a look at a task is worth a call, in seconds of the loop's clock."""
+
+    eager: float
+    """If it is what the batch waits for, and calls are to spare."""
+    early: float
+    """If nothing else waits."""
+    late: float
+    """It is overdue, and goes before uploads."""
+    is_bet: bool = False
+    """Whether what it finds will change other plans: of such looks few are made at a time."""
 
 
 @define(eq=False)
@@ -22,35 +32,56 @@ class Watch:
 
     Attributes:
         kind: What the task makes; ``None`` where that is not known.
-        began_at: When it probably began to be worked on; ``None`` while it is believed to queue.
+        created_at: When it was created, or came to be waited for.
         looked_at: When it was last looked at, or created.
         looks: How often it was looked at.
         is_fresh: Whether it was created just now; of others nothing can be learnt, and they are looked at at once.
-        has_queued: Whether it was believed to queue for a while.
+        begins: When it began to be worked on, as each of a policy's beliefs has it; infinity while it queues. Empty
+            once the policy is done with it.
     """
 
     kind: TaskKind | None
-    began_at: float | None
-    looked_at: float
+    created_at: float
+    looked_at: float = Factory(lambda watch: watch.created_at, takes_self=True)
     looks: int = 0
     is_fresh: bool = True
-    has_queued: bool = False
+    begins: list[float] = field(factory=list, repr=False)
+
+    @property
+    def taken_for(self) -> TaskKind:
+        """The kind whose durations are expected of it."""
+        return self.kind or TaskKind.IMAGE_SWAP
+
+    def known_s(self, began_at: float) -> float:
+        """Return for how long it is known not to have been done, if it began at some time."""
+        return max(0.0, self.looked_at - began_at) if self.looks else 0.0
 
 
 class PollPolicy(Protocol):
-    """Plans when tasks are looked at."""
+    """Plans when tasks are looked at. It is told of them in the order of their creation."""
 
-    @property
-    def window(self) -> int | None:
-        """How many of the oldest tasks are taken to be worked on; ``None``: all."""
+    def add(self, watch: Watch, /) -> None:
+        """Take note of a task that will be waited for."""
         ...
 
-    def plan(self, watch: Watch, /) -> tuple[float, float]:
-        """Return from when on a look may be worth a call, and when it is overdue."""
+    def plan(self, watch: Watch, /) -> Plan:
+        """Say when to look at a task."""
         ...
 
     def learn(self, watch: Watch, asked_at: float, done: bool, /) -> None:
-        """Take a look's outcome into account."""
+        """Take a look's outcome into account. The watch is as it was before that look."""
+        ...
+
+    def remove(self, watch: Watch, now: float, /) -> None:
+        """Forget a task that is not waited for any more, done or not."""
+        ...
+
+    def outdated(self) -> Iterable[Watch]:
+        """Return the tasks that must be planned anew because of what happened since this was last called."""
+        ...
+
+    def slow_s(self, kind: TaskKind, /) -> float:
+        """Return how long a slow task of a kind takes, in seconds."""
         ...
 
 
@@ -70,143 +101,32 @@ class FixedPolling:
     factor: float = field(default=1.5, validator=validators.ge(1))
     longest_s: float = field(default=60.0, validator=validators.gt(0))
 
-    @property
-    def window(self) -> int | None:
-        """All tasks are looked at alike."""
-        return None
+    def add(self, _watch: Watch, /) -> None:
+        """Do nothing."""
 
-    def plan(self, watch: Watch, /) -> tuple[float, float]:
-        """Return when the delay is over, twice."""
+    def plan(self, watch: Watch, /) -> Plan:
+        """Say that a look is due when the delay is over."""
         due = watch.looked_at + self.delay_s(watch.kind, watch.looks)
-        return due, due
+        return Plan(due, due, due)
 
     def learn(self, _watch: Watch, _asked_at: float, _done: bool, /) -> None:
         """Learn nothing."""
 
+    def remove(self, _watch: Watch, _now: float, /) -> None:
+        """Do nothing."""
+
+    def outdated(self) -> Iterable[Watch]:
+        """Return none: a plan holds until the look."""
+        return ()
+
+    def slow_s(self, kind: TaskKind, /) -> float:
+        """Return twice the typical time."""
+        return 2 * self._typical_s(kind)
+
     def delay_s(self, kind: TaskKind | None, looks: int) -> float:
         """Return how long to wait before the next look at a task that was looked at so often."""
-        typical = self.video_s if kind is not None and kind.is_video else self.image_s
-        return float(min(self.longest_s, typical / 2 * self.factor ** max(0, min(looks, 60) - 1)))
+        first_s = self._typical_s(kind) / 2
+        return float(min(self.longest_s, first_s * self.factor ** max(0, min(looks, 60) - 1)))
 
-
-@define
-class Delays:
-    """What was learnt of a kind of task: seconds to the first look, and between looks."""
-
-    first_s: float
-    again_s: float
-
-
-_AIM = 0.7
-"""The share of looks that should find the task done: fewer calls cost lateness, more save little of it."""
-
-_STEP = 0.15
-_LATE_FIRST, _LATE_AGAIN = 2.5, 3.0
-_TEACHES_FIRST, _TEACHES_AGAIN = 1.15, 1.3
-_LONGEST_GAP_S = 60.0
-_LONGEST_WAIT = 0.6
-_SHORTEST_S, _LONGEST_S = 0.02, 6 * 3600.0
-
-_ENOUGH_LOOKS = 20
-_MOST_QUEUED = 0.1
-
-
-class LearntPolling:
-    """Learns for each kind of task when a look probably finds it done.
-
-    Two numbers a kind are moved after every look so that seven in ten succeed: the delay to the first look, counted
-    from when the task probably began to be worked on, and the delay between looks. Successes that came late teach
-    nothing.
-
-    Args:
-        starts: What to begin with, by kind.
-        window: How many of the oldest tasks are taken to be worked on at the service at once.
-    """
-
-    def __init__(self, starts: Mapping[TaskKind, Delays], *, window: int = 16) -> None:
-        self._delays = {kind: Delays(start.first_s, start.again_s) for kind, start in starts.items()}
-        self._window = window
-        self._looks: Counter[TaskKind] = Counter()
-        self._queued: Counter[TaskKind] = Counter()
-
-    @classmethod
-    def for_provider(cls, provider: Provider) -> LearntPolling:
-        """Start from the provider's typical times."""
-        starts = {}
-        for kind in TaskKind:
-            typical = provider.typical_video_s if kind.is_video else provider.typical_image_s
-            starts[kind] = Delays(typical, 0.4 * typical)
-        return cls(starts)
-
-    @property
-    def window(self) -> int | None:
-        """How many of the oldest tasks are taken to be worked on."""
-        return self._window
-
-    @property
-    def samples(self) -> int:
-        """How many looks were learnt from."""
-        return self._looks.total()
-
-    def settled(self) -> dict[TaskKind, Delays]:
-        """Return what is worth keeping for another run, by kind.
-
-        That is what many looks have taught while no tasks queued: else the delays are those of a long batch, in which
-        tasks wait for each other, and would let the first tasks of the next one lie.
-        """
-        return {
-            kind: Delays(self._delays[kind].first_s, self._delays[kind].again_s)
-            for kind, looks in self._looks.items()
-            if looks >= _ENOUGH_LOOKS and self._queued[kind] <= _MOST_QUEUED * looks
-        }
-
-    def delays(self, kind: TaskKind | None) -> Delays:
-        """Return what was learnt of a kind."""
-        return self._delays[kind or TaskKind.IMAGE_SWAP]
-
-    def adopt(self, kind: TaskKind, delays: Delays) -> None:
-        """Begin from what was learnt elsewhere."""
-        first_s = _bounded(delays.first_s)
-        self._delays[kind] = Delays(first_s, min(_bounded(delays.again_s), first_s))
-
-    def plan(self, watch: Watch, /) -> tuple[float, float]:
-        """Return from when on a look may be worth a call, and when it is overdue."""
-        if not watch.is_fresh and not watch.looks:
-            return watch.looked_at, watch.looked_at
-        if watch.began_at is None:
-            return math.inf, math.inf
-        delays = self.delays(watch.kind)
-        if not watch.looks:
-            return watch.began_at + delays.first_s, watch.began_at + _LATE_FIRST * delays.first_s
-        # What a batch's beginning has taught, while workers were starting, must not cost its end: a look is never put
-        # off by much more than the task has taken so far.
-        elapsed_s = watch.looked_at - watch.began_at
-        delay_s = min(delays.again_s * 1.5 ** max(0, min(watch.looks, 40) - 2), _LONGEST_WAIT * elapsed_s)
-        delay_s = max(_SHORTEST_S, min(delay_s, max(_LONGEST_GAP_S, delays.first_s)))
-        return watch.looked_at + delay_s, watch.looked_at + _LATE_AGAIN * delay_s
-
-    def learn(self, watch: Watch, asked_at: float, done: bool, /) -> None:
-        """Move the delay that led to this look."""
-        if not watch.is_fresh or watch.began_at is None:
-            return
-        delays = self.delays(watch.kind)
-        kind = watch.kind or TaskKind.IMAGE_SWAP
-        self._looks[kind] += 1
-        self._queued[kind] += watch.has_queued
-        if not watch.looks:
-            waited_s = asked_at - watch.began_at
-            if not done:
-                # A look that came later than planned and still was too early says more than one in time.
-                at_least_s = max(delays.first_s, min(waited_s, 1.5 * delays.first_s))
-                delays.first_s = _bounded(at_least_s * math.exp(_STEP * _AIM))
-            elif waited_s <= _TEACHES_FIRST * delays.first_s:
-                delays.first_s = _bounded(delays.first_s * math.exp(-_STEP * (1 - _AIM)))
-        elif not done:
-            delays.again_s = _bounded(delays.again_s * math.exp(_STEP * _AIM))
-        elif asked_at - watch.looked_at <= _TEACHES_AGAIN * delays.again_s:
-            delays.again_s = _bounded(delays.again_s * math.exp(-_STEP * (1 - _AIM)))
-        delays.again_s = min(delays.again_s, delays.first_s)
-
-
-def _bounded(delay_s: float) -> float:
-    return min(max(delay_s, _SHORTEST_S), _LONGEST_S)
+    def _typical_s(self, kind: TaskKind | None) -> float:
+        return self.video_s if kind is not None and kind.is_video else self.image_s

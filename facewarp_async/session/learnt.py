@@ -17,18 +17,20 @@ from urllib.parse import urlsplit
 
 import anyio
 import anyio.to_thread
-from attrs import asdict
 
 from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
-from facewarp_async.policy.polling import Delays, LearntPolling
+from facewarp_async.policy.durations import Durations
+from facewarp_async.policy.learning import LearntPolling
 
 logger: logging.Logger = logging.getLogger(__name__)
 
 CACHE_DIR_VARIABLE = "FACEWARP_CACHE_DIR"
 _FOLDER = "facewarp-async"
-_VERSION = 1
+_VERSION = 2
 _MOST_BYTES = 64 * 1024
+_TRUSTED = 4
+"""What is kept counts as so many observations: another service may answer there by now."""
 
 
 class LearntFile:
@@ -54,8 +56,8 @@ class LearntFile:
         if self._is_read:
             return
         self._is_read = True
-        for kind, delays in (await anyio.to_thread.run_sync(self._read)).items():
-            self._policy.adopt(kind, delays)
+        for kind, durations in (await anyio.to_thread.run_sync(self._read)).items():
+            self._policy.adopt(kind, durations)
 
     async def keep(self) -> None:
         """Write down what is worth keeping, once. Cancelling does not interrupt it."""
@@ -66,7 +68,7 @@ class LearntFile:
         with anyio.CancelScope(shield=True):
             await anyio.to_thread.run_sync(self._write, learnt)
 
-    def _read(self) -> dict[TaskKind, Delays]:
+    def _read(self) -> dict[TaskKind, Durations]:
         try:
             with self.path.open("rb") as file:
                 return parse(file.read(_MOST_BYTES), base_url=self._base_url)
@@ -76,7 +78,7 @@ class LearntFile:
             logger.debug("what was learnt is not read: %s", error)
             return {}
 
-    def _write(self, learnt: Mapping[TaskKind, Delays]) -> None:
+    def _write(self, learnt: Mapping[TaskKind, Durations]) -> None:
         known = {**self._read(), **learnt}
         try:
             self.path.parent.mkdir(parents=True, exist_ok=True)
@@ -96,13 +98,16 @@ def _replace(path: Path, body: bytes) -> None:
         raise
 
 
-def dump(learnt: Mapping[TaskKind, Delays], *, base_url: str) -> bytes:
+def dump(learnt: Mapping[TaskKind, Durations], *, base_url: str) -> bytes:
     """Write down what was learnt of a service."""
-    kinds = {kind.value: asdict(delays) for kind, delays in learnt.items()}
+    kinds = {
+        kind.value: {"typical_s": round(durations.typical_s, 3), "spread": round(durations.spread, 3)}
+        for kind, durations in learnt.items()
+    }
     return json.dumps({"version": _VERSION, "base_url": base_url, "kinds": kinds}, indent=1).encode()
 
 
-def parse(body: bytes, *, base_url: str) -> dict[TaskKind, Delays]:
+def parse(body: bytes, *, base_url: str) -> dict[TaskKind, Durations]:
     """Read what was learnt of a service. Kinds that are not known or senseless are left out.
 
     Raises:
@@ -117,18 +122,18 @@ def parse(body: bytes, *, base_url: str) -> dict[TaskKind, Delays]:
     kinds, names = document.get("kinds"), {kind.value: kind for kind in TaskKind}
     if not isinstance(kinds, dict):
         raise ValueError("it has no kinds")
-    read = {names[name]: _parse_delays(value) for name, value in kinds.items() if name in names}
-    return {kind: delays for kind, delays in read.items() if delays is not None}
+    read = {names[name]: _parse_durations(value) for name, value in kinds.items() if name in names}
+    return {kind: durations for kind, durations in read.items() if durations is not None}
 
 
-def _parse_delays(value: Any) -> Delays | None:
+def _parse_durations(value: Any) -> Durations | None:
     if not isinstance(value, dict):
         return None
-    first_s, again_s = value.get("first_s"), value.get("again_s")
-    return Delays(first_s, again_s) if _is_delay(first_s) and _is_delay(again_s) else None
+    typical_s, spread = value.get("typical_s"), value.get("spread")
+    return Durations(typical_s, spread, seen=_TRUSTED) if _is_positive(typical_s) and _is_positive(spread) else None
 
 
-def _is_delay(value: Any) -> TypeGuard[float]:
+def _is_positive(value: Any) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
 
 

@@ -7,7 +7,7 @@ import heapq
 import itertools
 import math
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Protocol
 
@@ -73,6 +73,10 @@ class Pace(Protocol):
         """Note that a call ended without an answer."""
         ...
 
+    def counting(self, left: Callable[[], float], /) -> AbstractContextManager[None]:
+        """Know how many jobs of a batch have not ended; infinity where there may be any number."""
+        ...
+
 
 class _Now:
     """A turn that does not lapse: who waits for it sends at once."""
@@ -88,7 +92,8 @@ class Pacer:
     """Lets calls leave one at a time, no faster than the rate allows, the most urgent first.
 
     First come calls that are repeated, then creates, looks at tasks that are overdue, uploads and what else is asked
-    for, and at last looks that are merely due. Looks are planned by the policy for all tasks together.
+    for, and at last looks that are merely due. Looks are planned by the policy for all tasks together. Near a batch's
+    end, where the last task takes longer than all looks that are left, looks wait until nothing else does.
 
     Args:
         requests_per_second: The rate; ``None`` for no limit.
@@ -104,6 +109,7 @@ class Pacer:
         self._waiting: list[tuple[Priority, int, asyncio.Future[None]]] = []
         self._looking: dict[Watched, asyncio.Future[bool]] = {}
         self._deadlines: list[tuple[float, int, Watched]] = []
+        self._batches: list[Callable[[], float]] = []
         self._numbers = itertools.count()
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf  # uvloop's timers round theirs, or have none where it is past
@@ -148,6 +154,15 @@ class Pacer:
                 self._spacing.unanswered()
             self._book.remove(watched, asyncio.get_running_loop().time())
             self.wake()  # others may have become due
+
+    @contextmanager
+    def counting(self, left: Callable[[], float]) -> Iterator[None]:
+        """Know how many jobs of a batch have not ended; infinity where there may be any number."""
+        self._batches.append(left)
+        try:
+            yield
+        finally:
+            self._batches.remove(left)
 
     async def look_turn(self, watched: Watched) -> Turn | None:
         """Wait for leave to look at a task; ``None``: its deadline has passed."""
@@ -213,6 +228,8 @@ class Pacer:
                 heapq.heappop(self._waiting)
             if self._waiting and self._waiting[0][0] <= Priority.CREATE:
                 return self._grant()
+            if self._waiting and self._looks_can_wait():
+                return self._grant()
             watched = self._book.pick(now, only_overdue=bool(self._waiting), at_end=not self._waiting)
             if watched is None:
                 return bool(self._waiting) and self._grant()
@@ -221,6 +238,18 @@ class Pacer:
             if turn is not None and not turn.done():
                 turn.set_result(True)
                 return True
+
+    def _looks_can_wait(self) -> bool:
+        """Tell whether the looks that are left all fit into the time that the last task takes after its creation.
+
+        Then none gains anything by going before an upload, and the last task is created the sooner.
+        """
+        rate = self._spacing.effective_rate
+        return (
+            rate is not None
+            and bool(self._batches)
+            and max(sum(left() for left in self._batches), len(self._book)) <= rate * self._book.slow_s()
+        )
 
     def _grant(self) -> bool:
         heapq.heappop(self._waiting)[2].set_result(None)

@@ -3,23 +3,55 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
+from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facewarp_async.models import TaskKind
-from facewarp_async.policy.polling import Delays, FixedPolling, LearntPolling
+from facewarp_async.policy.durations import Durations
+from facewarp_async.policy.learning import LearntPolling
+from facewarp_async.policy.polling import FixedPolling, Plan, Watch
 from facewarp_async.policy.watching import WatchBook
 
-IMAGE = TaskKind.IMAGE_SWAP
+IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
 
-def learnt(first_s: float = 6, *, window: int = 12) -> LearntPolling:
-    return LearntPolling({kind: Delays(first_s, 0.4 * first_s) for kind in TaskKind}, window=window)
+@define
+class Planned:
+    """Plans looks as it is told to: so long after the creation, or after the last look."""
+
+    eager_s: float = 3
+    early_s: float = 6
+    late_s: float = 15
+    bets: bool = False
+    anew: list[Watch] = field(factory=list)
+    asked: list[tuple[float, bool]] = field(factory=list)
+
+    def add(self, _watch: Watch, /) -> None:
+        pass
+
+    def plan(self, watch: Watch, /) -> Plan:
+        at = watch.looked_at
+        return Plan(at + self.eager_s, at + self.early_s, at + self.late_s, self.bets)
+
+    def learn(self, _watch: Watch, asked_at: float, done: bool, /) -> None:
+        self.asked.append((asked_at, done))
+
+    def remove(self, _watch: Watch, _now: float, /) -> None:
+        pass
+
+    def outdated(self) -> Iterable[Watch]:
+        anew, self.anew = self.anew, []
+        return anew
+
+    def slow_s(self, kind: TaskKind, /) -> float:
+        return 100 if kind.is_video else 9
 
 
 def test_no_task_is_looked_at_before_its_time() -> None:
-    book = WatchBook(learnt())
+    book = WatchBook(Planned())
     watched = book.add(IMAGE, 0, is_fresh=True)
     assert book.next_at(at_end=False) == 6
     assert book.pick(5.9, only_overdue=False) is None
@@ -27,7 +59,7 @@ def test_no_task_is_looked_at_before_its_time() -> None:
 
 
 def test_a_task_that_is_being_looked_at_is_not_picked_again() -> None:
-    book = WatchBook(learnt())
+    book = WatchBook(Planned())
     book.add(IMAGE, 0, is_fresh=True)
     assert book.pick(6, only_overdue=False) is not None
     assert book.pick(100, only_overdue=False) is None
@@ -35,116 +67,143 @@ def test_a_task_that_is_being_looked_at_is_not_picked_again() -> None:
 
 
 def test_while_other_calls_wait_only_overdue_tasks_are_picked_the_most_overdue_first() -> None:
-    book = WatchBook(learnt())
+    book = WatchBook(Planned())
     first, second = book.add(IMAGE, 0, is_fresh=True), book.add(IMAGE, 1, is_fresh=True)
     assert book.pick(14.9, only_overdue=True) is None
     assert book.pick(16.5, only_overdue=True) is first
     assert book.pick(16.5, only_overdue=True) is second
 
 
-def test_tasks_beyond_the_window_wait_until_an_older_one_has_ended() -> None:
-    book = WatchBook(learnt(window=1))
-    older, younger = book.add(IMAGE, 0, is_fresh=True), book.add(IMAGE, 0, is_fresh=True)
-    assert book.pick(6, only_overdue=False) is older
-    book.looked(older, 6, done=True)
-    book.remove(older, 6)
-    assert younger.began_at == 6
-    assert 11 < younger.early == book.next_at(at_end=False)
-
-
-def test_the_window_holds_tasks_of_all_kinds_in_the_order_of_their_creation() -> None:
-    book = WatchBook(learnt(window=2))
-    first, video = book.add(IMAGE, 0, is_fresh=True), book.add(TaskKind.VIDEO_SWAP, 0, is_fresh=True)
-    third = book.add(IMAGE, 0, is_fresh=True)
-    assert [one.began_at for one in (first, video, third)] == [0, 0, None]
-    book.remove(first, 7)
-    assert third.began_at == 7
-
-
-def test_after_many_hits_the_next_task_is_looked_at_half_way_to_its_date_one_at_a_time() -> None:
-    book = WatchBook(FixedPolling(image_s=20, factor=1))
-    watched = [book.add(IMAGE, index / 10, is_fresh=True) for index in range(8)]
-    for one in watched[:5]:
-        assert book.pick(one.early, only_overdue=False) is one
-        book.looked(one, one.early - 1, done=True)
-        book.remove(one, one.early)
-    assert book.next_at(at_end=False) == 5.5
-    assert book.pick(5.4, only_overdue=False) is None
-    ahead = book.pick(5.6, only_overdue=False)
-    assert ahead is watched[5]
-    assert book.pick(9, only_overdue=False) is None
-    book.looked(ahead, 5.6, done=False)
-    assert book.pick(9, only_overdue=False) is None
-
-
-def test_after_many_misses_the_youngest_queueing_task_is_looked_at() -> None:
-    book = WatchBook(learnt(window=1))
-    oldest = book.add(IMAGE, 0, is_fresh=True)
-    youngest = [book.add(IMAGE, 0, is_fresh=True) for _ in range(3)][-1]
-    now = 0.0
-    for _ in range(5):
-        now = oldest.early
-        assert book.pick(now, only_overdue=False) is oldest
-        book.looked(oldest, now, done=False)
-    assert book.pick(now, only_overdue=False) is youngest
-
-
-def test_a_queueing_task_is_looked_at_ahead_once_and_that_counts_for_nothing() -> None:
-    policy = learnt(window=1)
+def test_a_task_that_never_is_due_is_planned_anew_when_the_policy_says_so() -> None:
+    policy = Planned(math.inf, math.inf, math.inf)
     book = WatchBook(policy)
-    oldest, youngest = book.add(IMAGE, 0, is_fresh=True), book.add(IMAGE, 0, is_fresh=True)
+    older, younger = book.add(IMAGE, 0, is_fresh=True), book.add(IMAGE, 0, is_fresh=True)
+    assert book.next_at(at_end=True) == math.inf
+    policy.early_s, policy.anew = 7, [younger, older]
+    book.remove(older, 2)
+    assert book.next_at(at_end=False) == 7
+    assert book.pick(7, only_overdue=False) is younger
+    policy.anew = [younger]
+    book.missed(younger, 8)
+    assert book.next_at(at_end=False) == 15
+
+
+def test_one_bet_is_made_at_a_time_and_one_more_with_each_that_is_won() -> None:
+    book = WatchBook(Planned(bets=True))
+    watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(9)]
+    assert book.pick(20, only_overdue=False) is watched[0]
+    assert book.pick(20, only_overdue=False) is None
+    assert book.next_at(at_end=False) == math.inf
+    book.looked(watched[0], 20, done=True)
+    book.remove(watched[0], 20)
+    assert [book.pick(20, only_overdue=True) for _ in range(3)] == [watched[1], watched[2], None]
+    book.looked(watched[1], 20, done=True)
+    book.looked(watched[2], 20, done=True)
+    assert sum(book.pick(20, only_overdue=True) is not None for _ in range(9)) == 4
+
+
+def test_after_a_bet_that_is_lost_one_is_made_at_a_time_again() -> None:
+    book = WatchBook(Planned(bets=True))
+    for _ in range(9):
+        book.add(IMAGE, 0, is_fresh=True)
+    for done in (True, True, False):
+        watched = book.pick(20, only_overdue=False)
+        assert watched is not None
+        book.looked(watched, 20, done=done)
+    assert sum(book.pick(20, only_overdue=True) is not None for _ in range(9)) == 1
+
+
+def test_a_bet_that_is_struck_off_or_not_answered_lets_the_next_one_go() -> None:
+    book = WatchBook(Planned(bets=True))
+    first, second, third = (book.add(IMAGE, 0, is_fresh=True) for _ in range(3))
+    assert book.pick(6, only_overdue=False) is first
+    book.remove(first, 6)
+    assert book.pick(6, only_overdue=False) is second
+    book.missed(second, 6.5)
+    assert book.pick(6.5, only_overdue=False) is third
+
+
+def test_bets_keep_no_other_look_waiting() -> None:
+    policy = Planned(bets=True)
+    book = WatchBook(policy)
+    bet = book.add(IMAGE, 0, is_fresh=True)
+    book.add(IMAGE, 0, is_fresh=True)
+    policy.bets = False
+    sure = book.add(IMAGE, 0.5, is_fresh=True)
+    assert book.pick(7, only_overdue=False) is bet
+    assert book.next_at(at_end=False) == -math.inf
+    assert book.pick(7, only_overdue=False) is sure
+
+
+def test_the_task_that_will_be_the_last_is_looked_at_sooner() -> None:
+    book = WatchBook(Planned())
+    book.add(IMAGE, 9, is_fresh=True)
+    last = book.add(IMAGE, 10, is_fresh=True)
+    assert book.next_at(at_end=True) == 13
+    assert book.pick(13, only_overdue=False, at_end=False) is None
+    assert book.pick(13, only_overdue=False, at_end=True) is last
+    assert book.pick(13, only_overdue=False, at_end=True) is None, "one at a time"
+
+
+def test_before_the_end_no_task_is_looked_at_sooner() -> None:
+    book = WatchBook(Planned())
     for _ in range(5):
-        assert book.pick(oldest.early, only_overdue=False) is oldest
-        book.looked(oldest, oldest.early, done=False)
-    samples, now = policy.samples, oldest.looked_at
-    assert book.pick(now, only_overdue=False) is youngest
-    book.looked(youngest, now, done=False)
-    assert (policy.samples, youngest.looks) == (samples, 0)
-    for _ in range(8):
-        assert book.pick(oldest.early, only_overdue=False) is oldest
-        book.looked(oldest, oldest.early, done=False)
-    book.remove(oldest, 100)
-    assert youngest.early == 100 + policy.delays(IMAGE).first_s
-
-
-def test_the_last_tasks_are_looked_at_sooner() -> None:
-    book = WatchBook(learnt())
-    watched = book.add(IMAGE, 10, is_fresh=True)
-    assert book.next_at(at_end=True) == 10 + 0.6 * 6
-    assert book.pick(13.6, only_overdue=False, at_end=True) is watched
+        book.add(IMAGE, 10, is_fresh=True)
+    assert book.next_at(at_end=True) == 16
 
 
 def test_a_look_without_an_answer_is_tried_again_and_teaches_nothing() -> None:
-    policy = learnt()
+    policy = Planned()
     book = WatchBook(policy)
     watched = book.add(IMAGE, 0, is_fresh=True)
     assert book.pick(6, only_overdue=False) is watched
     book.missed(watched, 6.5)
-    assert policy.samples == 0
-    assert book.pick(9, only_overdue=False) is watched
+    assert policy.asked == []
+    assert book.pick(12.5, only_overdue=False) is watched
+
+
+def test_slow_are_the_tasks_of_the_slowest_kind_that_is_waited_for() -> None:
+    book = WatchBook(Planned())
+    assert book.slow_s() == 0
+    book.add(IMAGE, 0, is_fresh=True)
+    video = book.add(VIDEO, 0, is_fresh=True)
+    assert book.slow_s() == 100
+    book.remove(video, 1)
+    assert book.slow_s() == 9
+
+
+policies = st.sampled_from([lambda: LearntPolling({kind: Durations(5) for kind in TaskKind}), FixedPolling, Planned])
 
 
 @given(
-    st.lists(st.tuples(st.floats(0, 30), st.floats(0.1, 60)), min_size=1, max_size=60),
-    st.integers(1, 5),
+    st.lists(
+        st.tuples(st.floats(0, 30), st.floats(0.1, 60), st.sampled_from([IMAGE, VIDEO]), st.booleans()),
+        min_size=1,
+        max_size=60,
+    ),
     st.floats(0.02, 3),
+    policies,
+    st.booleans(),
 )
-def test_every_task_is_found_done_in_the_end(tasks: list[tuple[float, float]], window: int, tick_s: float) -> None:
-    book = WatchBook(learnt(5, window=window))
+def test_every_task_is_found_done_in_the_end_and_none_is_looked_at_before_its_time(
+    tasks: list[tuple[float, float, TaskKind, bool]], tick_s: float, make_policy: type[FixedPolling], at_end: bool
+) -> None:
+    book = WatchBook(make_policy())
     ends, now = {}, 0.0
-    for created_at, takes_s in sorted(tasks):
-        ends[book.add(IMAGE, created_at, is_fresh=True)] = created_at + takes_s
+    for created_at, takes_s, kind, is_fresh in sorted(tasks, key=lambda task: task[0]):
+        ends[book.add(kind, created_at, is_fresh=is_fresh)] = created_at + takes_s
         now = created_at
     looks = 0
     while len(book):
-        due_at = book.next_at(at_end=False)
+        due_at = book.next_at(at_end=at_end)
         assert due_at < math.inf
         now = max(now + tick_s, due_at)
-        watched = book.pick(now, only_overdue=False)
+        watched = book.pick(now, only_overdue=False, at_end=at_end)
         if watched is None:
             continue
         looks += 1
         assert looks < 60 * len(tasks)
+        assert (watched.plan.eager if at_end else watched.plan.early) <= now
         done = ends[watched] <= now
         book.looked(watched, now, done=done)
         if done:

@@ -21,7 +21,9 @@ from hypothesis import strategies as st
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import VIDNOZ, ApiKey, Provider
 from facewarp_async.models import TaskKind
-from facewarp_async.policy.polling import Delays, LearntPolling, Watch
+from facewarp_async.policy.durations import Durations
+from facewarp_async.policy.learning import LearntPolling
+from facewarp_async.policy.polling import Watch
 from facewarp_async.server import LocalService
 from facewarp_async.session.learnt import LearntFile, dump, learnt_path, parse, user_cache_dir
 
@@ -31,13 +33,16 @@ URL = VIDNOZ.base_url
 pytestmark = pytest.mark.anyio
 
 
-def taught(*, looks: int = 30, queued: bool = False) -> LearntPolling:
-    """A policy that has seen tasks of three seconds."""
+def taught(*, tasks: int = 30) -> LearntPolling:
+    """A policy that has seen tasks of three seconds, one after the other."""
     policy = LearntPolling.for_provider(VIDNOZ)
-    for _ in range(looks):
-        watch = Watch(IMAGE, 0, 0, has_queued=queued)
-        early, _ = policy.plan(watch)
-        policy.learn(watch, early, early >= 3)
+    for number in range(tasks):
+        watch = Watch(IMAGE, 100 * number)
+        policy.add(watch)
+        while watch.begins:
+            early, at = policy.plan(watch).early, watch.created_at
+            policy.learn(watch, early, early >= at + 3)
+            watch.looks, watch.looked_at = watch.looks + 1, early
     return policy
 
 
@@ -55,24 +60,24 @@ async def test_the_next_run_starts_from_what_was_learnt(tmp_path: Path) -> None:
     await LearntFile(path, URL, policy).keep()
     second, file = fresh(path)
     await file.recall()
-    assert second.delays(IMAGE) == policy.delays(IMAGE)
-    assert second.delays(IMAGE).first_s == pytest.approx(3, rel=0.2)
-    assert second.delays(VIDEO) == LearntPolling.for_provider(VIDNOZ).delays(VIDEO)
+    assert second.durations(IMAGE).typical_s == pytest.approx(policy.settled()[IMAGE].typical_s, abs=0.001)
+    assert second.durations(IMAGE).typical_s == pytest.approx(3, rel=0.25)
+    assert 0 < second.durations(IMAGE).seen < 20, "it is a start: what is found out counts for more"
+    assert second.durations(VIDEO).typical_s == pytest.approx(VIDNOZ.typical_video_s)
     assert names(path.parent) == ["polling.json"]
 
 
 async def test_other_kinds_stay_as_they_were_kept(tmp_path: Path) -> None:
     path = tmp_path / "polling.json"
-    path.write_bytes(dump({VIDEO: Delays(40, 10), IMAGE: Delays(9, 9)}, base_url=URL))
+    path.write_bytes(dump({VIDEO: Durations(40, 0.5), IMAGE: Durations(9, 0.5)}, base_url=URL))
     await LearntFile(path, URL, taught()).keep()
     kept = parse(path.read_bytes(), base_url=URL)
-    assert kept[VIDEO] == Delays(40, 10)
-    assert kept[IMAGE].first_s < 4
+    assert (kept[VIDEO].typical_s, kept[VIDEO].spread) == pytest.approx((40, 0.5))
+    assert kept[IMAGE].typical_s < 4
 
 
-@pytest.mark.parametrize("policy", [taught(looks=19), taught(queued=True)])
-async def test_too_little_and_what_a_queue_has_taught_is_not_kept(tmp_path: Path, policy: LearntPolling) -> None:
-    await LearntFile(tmp_path / "polling.json", URL, policy).keep()
+async def test_what_few_tasks_have_taught_is_not_kept(tmp_path: Path) -> None:
+    await LearntFile(tmp_path / "polling.json", URL, taught(tasks=19)).keep()
     assert names(tmp_path) == []
 
 
@@ -81,10 +86,10 @@ DAMAGED = [
     b"\xff\xfe",
     b"[" * 50_000,
     b"{}",
-    b'{"version": 1}',
-    dump({IMAGE: Delays(1, 1)}, base_url="https://elsewhere.example"),
-    dump({IMAGE: Delays(1, 1)}, base_url=URL)[:-9],
-    json.dumps({"version": 2, "base_url": URL, "kinds": {}}).encode(),
+    b'{"version": 2}',
+    dump({IMAGE: Durations(1)}, base_url="https://elsewhere.example"),
+    dump({IMAGE: Durations(1)}, base_url=URL)[:-9],
+    json.dumps({"version": 1, "base_url": URL, "kinds": {}}).encode(),
 ]
 
 
@@ -94,23 +99,25 @@ async def test_a_damaged_file_is_as_good_as_none_and_is_replaced(tmp_path: Path,
     path.write_bytes(body)
     policy, file = fresh(path)
     await file.recall()
-    assert policy.delays(IMAGE) == LearntPolling.for_provider(VIDNOZ).delays(IMAGE)
+    assert policy.durations(IMAGE).typical_s == pytest.approx(VIDNOZ.typical_image_s)
     await LearntFile(path, URL, taught()).keep()
     assert IMAGE in parse(path.read_bytes(), base_url=URL)
 
 
 numbers = st.one_of(st.none(), st.booleans(), st.floats(), st.sampled_from(["6", [], -1, 0, 10**400]))
-delays_or_not = st.one_of(numbers, st.fixed_dictionaries({"first_s": numbers}, optional={"again_s": numbers}))
+durations_or_not = st.one_of(numbers, st.fixed_dictionaries({"typical_s": numbers}, optional={"spread": numbers}))
 
 
-@given(st.dictionaries(st.sampled_from([IMAGE.value, VIDEO.value, "another"]), delays_or_not))
-def test_only_sensible_delays_are_read(kinds: dict[str, Any]) -> None:
-    body = json.dumps({"version": 1, "base_url": URL, "kinds": kinds}).encode()
+@given(st.dictionaries(st.sampled_from([IMAGE.value, VIDEO.value, "another"]), durations_or_not))
+def test_only_sensible_durations_are_read(kinds: dict[str, Any]) -> None:
+    body = json.dumps({"version": 2, "base_url": URL, "kinds": kinds}).encode()
     policy = LearntPolling.for_provider(VIDNOZ)
-    for kind, delays in parse(body, base_url=URL).items():
-        policy.adopt(kind, delays)
-        early, late = policy.plan(Watch(kind, 0, 0))
-        assert 0 < early <= late < math.inf
+    for kind, durations in parse(body, base_url=URL).items():
+        policy.adopt(kind, durations)
+        watch = Watch(kind, 0)
+        policy.add(watch)
+        plan = policy.plan(watch)
+        assert 0 < plan.eager <= plan.early <= plan.late < math.inf
 
 
 @pytest.mark.parametrize("name", ["folder", "file/below"])
@@ -238,15 +245,15 @@ async def test_a_client_keeps_what_it_learnt_when_it_is_closed(
                 for _ in range(6):
                     group.start_soon(swap, client, 5)
         (path,) = cache.iterdir()
-        kept = parse(path.read_bytes(), base_url=provider.base_url)
-        assert kept[IMAGE].first_s != 0.05
+        kept = path.read_bytes()
+        assert parse(kept, base_url=provider.base_url)[IMAGE].typical_s != 0.05
         async with (
             FaceSwapClient(provider, local.auth, http=http, cache_dir=False) as client,
             anyio.create_task_group() as group,
         ):
             for _ in range(6):
                 group.start_soon(swap, client, 5)
-        assert parse(path.read_bytes(), base_url=provider.base_url) == kept
+        assert path.read_bytes() == kept
 
 
 async def test_a_client_that_was_never_used_keeps_nothing(tmp_path: Path) -> None:

@@ -23,7 +23,9 @@ from hypothesis import strategies as st
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider, Timeouts
 from facewarp_async.models import Asset, TaskKind
-from facewarp_async.policy.polling import Delays, FixedPolling, LearntPolling
+from facewarp_async.policy.durations import Durations
+from facewarp_async.policy.learning import LearntPolling
+from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.server.limits import SlidingWindow
@@ -246,7 +248,7 @@ def test_every_call_is_served_and_no_second_holds_more_than_the_rate(
     """Whatever comes when: nobody starves, and tasks are not looked at as soon as they are created."""
 
     async def main() -> None:
-        story = Story(Pacer(rate, LearntPolling({kind: Delays(6, 2.4) for kind in TaskKind}, window=4)))
+        story = Story(Pacer(rate, LearntPolling({kind: Durations(6) for kind in TaskKind})))
         async with asyncio.TaskGroup() as group:
             for call in calls:
                 group.create_task(story.call(*call))
@@ -357,7 +359,7 @@ def test_a_batch_takes_little_more_time_and_calls_than_it_must(rate: float | Non
     service, jobs = Service(rate, workers, random.Random(1)), 600
 
     async def main() -> None:
-        pacer = Pacer(rate, LearntPolling({kind: Delays(6, 2.4) for kind in TaskKind}))
+        pacer = Pacer(rate, LearntPolling({kind: Durations(6) for kind in TaskKind}))
         await run_batch(service, pacer, jobs)
         least_s = max(3 * jobs / (rate or math.inf), *service.done_at)
         assert asyncio.get_running_loop().time() <= 1.05 * least_s
