@@ -186,8 +186,8 @@ const path = (target) => target.split("?")[0];
 const isTrouble = (request) => request.status === 0 || request.status >= 400 || !["", "200"].includes(request.code) || request.fault;
 const sort = (request) => [request.method, path(request.target), request.status, request.code, request.fault].join(" ");
 
-function shorten(request) {
-  if (!request.target.startsWith("/storage/")) return request.target;
+function shorten(request, times) {
+  if (!request.target.startsWith("/storage/")) return times > 1 ? path(request.target) : request.target;
   return request.file ? `/storage/… ${request.file}` : `/storage/…${request.target.slice(-20)}`;
 }
 
@@ -209,7 +209,7 @@ function addRequest(request) {
   row.dataset.sort = sort(request);
   row.dataset.times = times;
   const target = make("span", "target", "", { title: request.target });
-  target.append(make("span", "", shorten(request)));
+  target.append(make("span", "", shorten(request, times)));
   if (times > 1) target.append(make("span", "times", `×${times}`));
   row.append(
     make("time", "", clock(request.at)),
