@@ -15,7 +15,7 @@ from facewarp_async.errors import FaceWarpError
 from facewarp_async.models import ImageSwap, TaskKind
 from facewarp_async.pipeline import Completed, Failed, SwapPipeline
 from facewarp_async.policy.retry import RetryPolicy
-from facewarp_async.server import GET, PUT, Fault, FaultRule, LocalService
+from facewarp_async.testing import GET, PUT, FakeService, Fault, FaultRule
 from facewarp_async.wire.requests import CREATE_PATHS, TASK_PATH
 from tests.patience import seconds
 
@@ -61,7 +61,7 @@ def _rows() -> Iterator[Any]:
 
 @pytest.mark.parametrize(("call", "fault", "error", "paid"), list(_rows()))
 async def test_a_played_fault_ends_as_the_page_says(
-    local: LocalService,
+    facewarp_service: FakeService,
     make_client: Callable[..., FaceSwapClient],
     make_file: Callable[..., Path],
     tmp_path: Path,
@@ -71,20 +71,22 @@ async def test_a_played_fault_ends_as_the_page_says(
     paid: str,
 ) -> None:
     kind, options = FAULTS[fault]
-    local.faults.add(FaultRule(kind, PATHS[call], **options))
+    facewarp_service.faults.add(FaultRule(kind, PATHS[call], **options))
     timeouts = Timeouts(request_s=5, stall_s=5, image_task_s=seconds(0.1) if error == "TaskTimeoutError" else 10)
     retry = RetryPolicy(attempts=2, first_s=0.001, longest_s=0.002)
     job = ImageSwap(make_file("media.png"), make_file("face.png"))
     async with (
-        make_client(local.provider, local.client_credentials, timeouts=timeouts, retry=retry) as client,
+        make_client(
+            facewarp_service.provider, facewarp_service.client_credentials, timeouts=timeouts, retry=retry
+        ) as client,
         SwapPipeline(client, output_dir=tmp_path / "out") as pipeline,
     ):
         (outcome,) = (await pipeline.collect([job])).outcomes
     _check(outcome, error, paid)
-    assert len(local.ledger.creations) <= 1
+    assert len(facewarp_service.ledger.creations) <= 1
     if paid != "perhaps":
-        assert len(local.ledger.creations) == (paid == "yes")
-    assert not local.ledger.paid_twice()
+        assert len(facewarp_service.ledger.creations) == (paid == "yes")
+    facewarp_service.assert_nothing_paid_twice()
     assert not _parts(tmp_path)
 
 
