@@ -136,6 +136,11 @@ def _words_below(name: str, obj: object) -> Iterator[list[str]]:
                 yield documented["", name]
 
 
+def stay_on_the_site(_app: Sphinx, _name: str, source: list[str]) -> None:
+    """Name documents beside ``docs``, which are no pages of the site, instead of linking them."""
+    source[0] = re.sub(r"\[[^\]]*\]\(\.\./([A-Z]+\.md)\)", r"`\1`", source[0])
+
+
 def leave_out_absent(app: Sphinx, name: str, source: list[str]) -> None:
     """Take pages that are not written yet out of the table of contents."""
     if name == "index":
@@ -149,6 +154,7 @@ def setup(app: Sphinx) -> dict[str, bool]:
     app.add_directive("error-table", ErrorTable)
     app.add_directive("error-reference", ErrorReference)
     app.add_lexer("csv", TextLexer)  # Pygments knows none, and columns need no colours
+    app.connect("source-read", stay_on_the_site)
     app.connect("source-read", leave_out_absent)
     app.connect("missing-reference", link_public_name)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)

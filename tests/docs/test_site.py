@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
+import attrs
 import pytest
 from sphinx.util.inventory import InventoryFile
 
@@ -78,6 +79,13 @@ def test_the_table_has_every_error_with_its_code_and_what_to_do(site: Path) -> N
         assert len(row) > 8, "too little to say what it means and what to do"
         assert cls.default_code is None or row[1] == str(cls.default_code)
         assert (row[-1] == "yes") == (cls.recovery is Recovery.STOP_BATCH)
+
+
+def test_the_limits_on_the_page_are_the_defaults() -> None:
+    page = (ROOT / "docs" / "pace.md").read_text()
+    assert {
+        name: int(value) for name, value in re.findall(r"^\| `(\w+)` \| (\d+) \|", page, re.MULTILINE)
+    } == attrs.asdict(facewarp_async.Limits())
 
 
 @pytest.mark.slow
