@@ -1,0 +1,316 @@
+"""A cluster within the test's process: what a `DistributedPipeline` does as a `SwapPipeline` does."""
+
+from __future__ import annotations
+
+import logging
+import pickle
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import anyio
+import pytest
+from attrs import define, evolve
+from distributed import Client, LocalCluster
+
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.config import ApiKey, Limits
+from facewarp_async.distributed import DistributedPipeline, coordinator
+from facewarp_async.distributed import values as values_module
+from facewarp_async.errors import (
+    AuthenticationError,
+    ConfigurationError,
+    CreditsExhaustedError,
+    JournalInUseError,
+    MissingFileError,
+)
+from facewarp_async.models import FaceDetection, ImageSwap, Job
+from facewarp_async.pipeline import Completed, Event, Failed, JobEnded, Outcome, Skipped, StageBegun, SwapPipeline
+from facewarp_async.policy.polling import FixedPolling
+from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
+
+pytestmark = [pytest.mark.anyio, pytest.mark.slow]
+
+
+@define
+class Bench:
+    """A service, a client of it, and a cluster of two workers."""
+
+    folder: Path
+    service: LocalService
+    client: FaceSwapClient
+    dask: Client
+
+    def swaps(self, number: int) -> list[Job]:
+        """Make jobs for pictures of their own with the same face."""
+        return [ImageSwap(self.picture(str(index)), self.picture("face")) for index in range(number)]
+
+    def picture(self, label: str) -> Path:
+        path = self.folder / "in" / f"{label}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + label.encode())
+        return path
+
+    def pipeline(self, **options: Any) -> DistributedPipeline:
+        options.setdefault("shard_size", 3)
+        options.setdefault("journal", self.folder / "batch.db")
+        return DistributedPipeline(
+            options.pop("client", self.client), self.dask, output_dir=self.folder / "out", **options
+        )
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """Start a service with options, and a cluster."""
+
+    @asynccontextmanager
+    async def start(**options: Any) -> AsyncIterator[Bench]:
+        async with (
+            LocalService(runner=InstantRunner(), **options) as service,
+            LocalCluster(  # type: ignore[no-untyped-call]  # Dask's
+                n_workers=2, threads_per_worker=2, processes=False, asynchronous=True, dashboard_address=None
+            ) as cluster,
+            Client(cluster, asynchronous=True) as dask,  # type: ignore[no-untyped-call]  # the same
+            FaceSwapClient(
+                service.provider, service.auth, poll_policy=FixedPolling(image_s=0.02, longest_s=0.05)
+            ) as client,
+        ):
+            yield Bench(tmp_path, service, client, dask)
+
+    return start
+
+
+@pytest.fixture
+async def bench(serve: Serve) -> AsyncIterator[Bench]:
+    async with serve() as bench:
+        yield bench
+
+
+def known(outcome: Outcome) -> tuple[Any, ...]:
+    """Return what two runs of a job have in common."""
+    match outcome:
+        case Completed():
+            return outcome.job, outcome.path, outcome.resumed, _size(outcome), set(outcome.durations_s)
+        case Failed():
+            return outcome.job, type(outcome.error), str(outcome.error), outcome.stage, outcome.error.job
+        case _:
+            return outcome.job, outcome.reason
+
+
+async def test_outcomes_are_those_of_a_single_pipeline_in_the_order_of_the_jobs(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also failed ones, jobs that are the same, names that collide, and paths that are relative."""
+    jobs = [*bench.swaps(7), ImageSwap(bench.folder / "none.png", bench.picture("face")), *bench.swaps(2)]
+    jobs.append(ImageSwap(Path("in/6.png"), Path("in/face.png")))
+    monkeypatch.chdir(bench.folder)
+    jobs += [evolve(job, name="sub/same") for job in bench.swaps(2)]
+    async with bench.pipeline() as pipeline:
+        stream = pipeline.stream(jobs)
+        outcomes = [known(outcome) async for outcome in stream]
+    created = len(bench.service.ledger.creations)
+    async with SwapPipeline(bench.client, output_dir=bench.folder / "out", journal=bench.folder / "one.db") as single:
+        expected = [known(outcome) for outcome in (await single.collect(jobs)).outcomes]
+    assert outcomes == expected
+    assert created == 12
+    assert bench.service.ledger.calls["put"] == 2 * 8, "each content once by each of the two pipelines"
+
+
+async def test_a_relative_output_folder_stays_relative_in_outcomes(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bench.folder)
+    pipeline = DistributedPipeline(bench.client, bench.dask, output_dir="out", journal=bench.folder / "batch.db")
+    async with pipeline:
+        report = await pipeline.collect(bench.swaps(1))
+    (outcome,) = report.outcomes
+    assert isinstance(outcome, Completed)
+    assert outcome.path == Path("out/0.png")
+    assert (report.completed, report.stopped_by) == (1, None)
+
+
+async def test_jobs_are_read_only_as_far_ahead_as_is_allowed(bench: Bench) -> None:
+    """An endless source: so many are begun, and one more for each outcome that is taken."""
+    read = 0
+    (job,) = bench.swaps(1)
+
+    def endless() -> Iterator[Job]:
+        nonlocal read
+        while True:
+            read += 1
+            yield job
+
+    async with bench.pipeline(limits=Limits(read_ahead=10)) as pipeline:
+        stream = pipeline.stream(endless())
+        for taken in range(1, 31):
+            await anext(stream)
+            assert read <= 24 + taken  # two shards of three for each of the four threads
+    assert 30 <= read <= 54
+
+
+async def test_events_are_those_of_a_single_pipeline(bench: Bench) -> None:
+    events: list[Event] = []
+    async with bench.pipeline(on_event=events.append) as pipeline:
+        report = await pipeline.collect(bench.swaps(5))
+    ended = {event.index: event.outcome for event in events if isinstance(event, JobEnded)}
+    assert [ended[index] for index in range(5)] == report.outcomes
+    begun = [(event.index, str(event.stage)) for event in events if isinstance(event, StageBegun)]
+    for index in range(5):
+        stages = [stage for other, stage in begun if other == index]
+        assert stages == ["check", "upload", "create", "wait", "download"]
+
+
+async def test_without_credits_the_batch_ends_on_all_workers_and_goes_on_later(serve: Serve) -> None:
+    async with serve(credits=4) as bench:
+        async with bench.pipeline() as pipeline:
+            report = await pipeline.collect(bench.swaps(40))
+        assert isinstance(report.stopped_by, CreditsExhaustedError)
+        assert report.completed == 4
+        assert report.failed + report.skipped == 36
+        assert all(isinstance(outcome, Skipped) for outcome in report.outcomes[-10:])
+        assert bench.service.ledger.refusals["/v1/task/face-swap", 801] <= 4 * 8
+        await bench.service.add_credits(100)
+        async with bench.pipeline() as pipeline:
+            report = await pipeline.collect(bench.swaps(40))
+        assert (report.completed, report.stopped_by) == (40, None)
+        assert bench.service.ledger.paid_twice() == []
+        assert len(bench.service.ledger.creations) == 40
+
+
+async def test_a_refused_key_ends_the_batch(bench: Bench) -> None:
+    async with bench.pipeline(client=FaceSwapClient(bench.service.provider, ApiKey("wrong"))) as pipeline:
+        report = await pipeline.collect(bench.swaps(20))
+    assert isinstance(report.stopped_by, AuthenticationError)
+    assert report.completed == 0
+    assert bench.service.ledger.creations == type(bench.service.ledger.creations)()
+
+
+async def test_one_job_that_fails_stops_no_other(bench: Bench) -> None:
+    jobs = bench.swaps(6)
+    jobs[2] = ImageSwap(bench.folder / "none.png", bench.picture("face"))
+    async with bench.pipeline() as pipeline:
+        report = await pipeline.collect(jobs)
+    assert [isinstance(outcome, Completed) for outcome in report.outcomes] == [True, True, False, True, True, True]
+    failed = report.outcomes[2]
+    assert isinstance(failed, Failed)
+    assert isinstance(failed.error, MissingFileError)
+
+
+async def test_a_second_batch_with_the_same_journal_is_refused(bench: Bench) -> None:
+    async with bench.pipeline() as first:
+        with pytest.raises(JournalInUseError, match=r"batch\.db: the journal is used by another"):
+            await bench.pipeline().__aenter__()
+        assert (await first.collect(bench.swaps(2))).completed == 2
+    async with bench.pipeline() as again:
+        assert (await again.collect(bench.swaps(2))).completed == 2
+    assert len(bench.service.ledger.creations) == 2
+
+
+async def test_two_batches_share_the_rate_of_their_account(serve: Serve) -> None:
+    async with serve(requests_per_second=20) as bench, anyio.create_task_group() as group:
+
+        async def one(name: str) -> None:
+            async with bench.pipeline(journal=bench.folder / name) as pipeline:
+                assert (await pipeline.collect(bench.swaps(6))).completed == 6
+
+        group.start_soon(one, "one.db")
+        group.start_soon(one, "two.db")
+    assert sum(count for (_, code), count in bench.service.ledger.refusals.items() if code == 802) <= 1
+
+
+async def test_an_upload_that_fails_on_one_worker_is_made_by_another(bench: Bench) -> None:
+    """The face that all need: the first upload of it is refused for good, and fails that job alone."""
+    bench.service.faults.add(FaultRule(Fault.REFUSED, "/v1/source/upload-url", code=400, times=1))
+    async with bench.pipeline(shard_size=1) as pipeline:
+        report = await pipeline.collect(bench.swaps(8))
+    assert report.completed >= 6
+    assert max(bench.service.ledger.contents.values()) == 1
+
+
+async def test_leaving_the_block_ends_what_the_workers_do_and_the_next_run_goes_on(serve: Serve) -> None:
+    async with serve() as bench:
+        bench.service.faults.add(FaultRule(Fault.SLOW, "put", delay_s=60))
+        async with bench.pipeline() as pipeline:
+            pipeline.stream(bench.swaps(20))
+            while not bench.service.ledger.calls["put"]:  # noqa: ASYNC110 - the service is only looked at
+                await anyio.sleep(0.01)
+            left_at = anyio.current_time()
+        assert anyio.current_time() - left_at < 2
+        bench.service.faults.clear()
+        async with bench.pipeline() as pipeline:
+            assert (await pipeline.collect(bench.swaps(20))).completed == 20
+
+
+@pytest.mark.parametrize("who", ["driver", "worker"])
+async def test_another_version_is_refused_with_what_to_do(
+    who: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The scheduler here is in the same process: only what it compares with can be another."""
+    if who == "driver":
+        monkeypatch.setattr(values_module, "OWN_VERSIONS", ("99.0", values_module.OWN_VERSIONS[1]))
+        with pytest.raises(ConfigurationError, match=r"the program .* has facewarp-async .*, the scheduler has 99\.0"):
+            await bench.pipeline().__aenter__()
+        return
+    async with bench.pipeline() as pipeline:
+        monkeypatch.setattr(values_module, "OWN_VERSIONS", ("99.0", values_module.OWN_VERSIONS[1]))
+        with pytest.raises(ConfigurationError, match=r"the worker at .* has facewarp-async .*, the scheduler has 99"):
+            await pipeline.collect(bench.swaps(1))
+
+
+async def test_a_relative_journal_is_refused(bench: Bench) -> None:
+    with pytest.raises(ConfigurationError, match=r"batch\.db: the journal lies on the scheduler's machine"):
+        await bench.pipeline(journal="batch.db").__aenter__()
+
+
+async def test_credentials_and_signatures_are_nowhere_to_be_read(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Not in logs, however much is logged, not in what Dask keeps, and not in a repr."""
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("distributed").setLevel(logging.DEBUG)
+    async with bench.pipeline() as pipeline:
+        settings = pipeline._settings()
+        report = await pipeline.collect(bench.swaps(3))
+        kept = await bench.dask.run_on_scheduler(_everything)  # type: ignore[no-untyped-call]  # Dask's
+    outcome = report.outcomes[0]
+    assert isinstance(outcome, Completed)
+    signature = getattr(outcome.result, "url", "").partition("X-Amz-Signature=")[2][:64]
+    assert len(signature) == 64
+    for text in (caplog.text, repr(settings), kept):
+        assert bench.service.auth.key not in text
+        assert signature not in text
+    assert "in/0.png" not in kept
+    assert bench.service.auth.key.encode() in pickle.dumps(settings), "they do reach the workers"
+
+
+def _everything(dask_scheduler: Any) -> str:
+    tasks = [repr((task.run_spec, pickle.dumps(task.run_spec))) for task in dask_scheduler.tasks.values()]
+    plugins = [repr((plugin, getattr(plugin, "__dict__", None))) for plugin in dask_scheduler.plugins.values()]
+    return repr([tasks, plugins, dask_scheduler.worker_plugins, list(dask_scheduler.get_events().items())])
+
+
+def _size(outcome: Completed) -> int | None:
+    return None if isinstance(outcome.result, FaceDetection) else outcome.result.size
+
+
+async def test_a_coordinator_forgets_what_has_ended(bench: Bench) -> None:
+    """A long batch, and one after the other, leave nothing behind in the scheduler."""
+    async with bench.pipeline() as pipeline:
+        await pipeline.collect(bench.swaps(9))
+        (active,) = coordinator_of(bench)._runs.values()
+        shards = active.run.shards
+        while shards._shards:  # noqa: ASYNC110 - told after the outcomes
+            await anyio.sleep(0.01)
+        assert (shards._attempts, active.run._claims, len(active.run._slots)) == ({}, {}, 0)
+    assert coordinator_of(bench)._runs == {}
+
+
+def coordinator_of(bench: Bench) -> coordinator.Coordinator:
+    assert bench.dask.cluster is not None
+    found = bench.dask.cluster.scheduler.plugins["facewarp-async"]._coordinator
+    assert isinstance(found, coordinator.Coordinator)
+    return found
