@@ -14,7 +14,6 @@ import sqlite3
 import statistics
 import tempfile
 import time
-from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,7 +31,7 @@ from facewarp_async.journal.journal import PUT_JOB
 from facewarp_async.journal.schema import MIGRATIONS
 from facewarp_async.models import ImageResult, ImageSwap, Picture, TaskKind
 from facewarp_async.pipeline import Completed, SwapPipeline
-from facewarp_async.pipeline.memory import Memory
+from facewarp_async.pipeline.memory import Counted, Memory
 from facewarp_async.uploads import SharedUploads
 
 TRANSITIONS = 4
@@ -216,7 +215,7 @@ def _make_files(media: Path, out: Path, jobs: int) -> None:
 
 
 async def _write_down(client: FaceSwapClient, path: Path, out: Path, batch: list[ImageSwap]) -> None:
-    realm, seen, numbers = client.provider.base_url, Counter[bytes](), iter(range(len(batch)))
+    realm, seen, numbers = client.provider.base_url, Counted(), iter(range(len(batch)))
     uploads = SharedUploads(client.upload)
     async with Journal(path, realm=realm) as journal:
         memory = Memory(journal, uploads, realm=realm, output_dir=out, in_doubt="hold", retry_failed=False)
@@ -225,6 +224,7 @@ async def _write_down(client: FaceSwapClient, path: Path, out: Path, batch: list
             for number in numbers:
                 job = batch[number]
                 async with memory.recall(job, await check_job(job), seen) as log:
+                    log.rename(name=str(number), source=str(job.media), media=str(job.media))
                     result = evolve(RESULT, task_id=number)
                     await memory.done(log, Completed(job=job, result=result, path=out / f"{number}.png"))
 
