@@ -112,6 +112,16 @@ async def test_from_a_loop_of_ones_own_it_can_be_waited_for_and_changed(
             await client.create_image_swap(*assets)
 
 
+@pytest.mark.anyio
+async def test_what_is_awaited_runs_on_the_services_own_loop(service: FakeService) -> None:
+    async def where() -> str:
+        return threading.current_thread().name
+
+    assert await service._elsewhere(where) == "facewarp-fake-service"
+    async with FakeService() as here:
+        assert await here._elsewhere(where) == threading.current_thread().name
+
+
 def test_held_tasks_are_processing_until_they_are_released(service: FakeService, media: MediaFolder) -> None:
     service.hold_tasks()
     photo, face = media.make("a.jpg"), media.make("b.jpg")
@@ -146,6 +156,7 @@ def test_tasks_fail_as_often_as_is_said(service: FakeService, media: MediaFolder
             swap(service, photo, face)
     swap(service, photo, face)
     assert [task.code for task in service.tasks] == [602, 602, 200]
+    assert all(task.ended is not None for task in service.tasks)
 
 
 def test_tasks_of_one_file_fail(service: FakeService, media: MediaFolder) -> None:
