@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 
 
@@ -23,6 +24,7 @@ class TaskSlots:
         """Until when the places stay taken that nobody answers for."""
         self._waiting: deque[tuple[bytes, asyncio.Future[None]]] = deque()
         self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = math.inf
 
     def __len__(self) -> int:
         return len(self._held)
@@ -70,11 +72,14 @@ class TaskSlots:
 
     def _arm(self) -> None:
         """Look again when the first of the kept places is free, if somebody waits for one."""
-        if self._timer is None and self._waiting and self._kept:
-            self._timer = asyncio.get_running_loop().call_at(min(self._kept.values()), self._expire)
+        at = min(self._kept.values(), default=math.inf) if self._waiting else math.inf
+        if at < self._timer_at:
+            self.close()
+            self._timer_at = at
+            self._timer = asyncio.get_running_loop().call_at(at, self._expire)
 
     def _expire(self) -> None:
-        self._timer = None
+        self._timer, self._timer_at = None, math.inf
         now = asyncio.get_running_loop().time()
         for key in [key for key, until in self._kept.items() if until <= now]:
             self.free(key)
