@@ -71,7 +71,7 @@ def folder(_samples: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> P
     return tmp_path
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def _engine_service() -> Iterator[LocalService]:
     with start_blocking_portal() as portal, portal.wrap_async_context_manager(LocalService()) as service:
         yield service

@@ -17,6 +17,7 @@ MakeFile = Callable[..., Path]
 pytestmark = pytest.mark.anyio
 
 
+@pytest.mark.slow
 async def test_the_script_replaces_one_face_of_several(
     example: Example, in_environment: Use, local: LocalService, make_file: MakeFile, tmp_path: Path
 ) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import json
 import shutil
 import tempfile
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -19,12 +20,13 @@ from aiohttp import FormData, web
 from playwright.async_api import Page, expect
 
 import facewarp_async
-from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService
+from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService, Work
 
 pytestmark = pytest.mark.anyio
 
 PORTRAITS = Path(facewarp_async.__file__).parent / "engine" / "data" / "portraits"
 Start = Callable[..., AbstractAsyncContextManager[str]]
+Held = tuple[LocalService, threading.Event]
 
 
 @pytest.fixture
@@ -53,6 +55,21 @@ def start(web_app: Any, in_environment: Callable[[LocalService], None]) -> Start
             await runner.cleanup()
 
     return start
+
+
+@pytest.fixture
+async def held() -> AsyncIterator[Held]:
+    """A service whose tasks end when an event is set, and that event."""
+    go = threading.Event()
+
+    def hold(_work: Work) -> None:
+        go.wait()
+
+    async with LocalService(runner=InstantRunner(fail=hold)) as service:
+        try:
+            yield service, go
+        finally:
+            go.set()
 
 
 def form(media: bytes, face: bytes = b"\x89PNG\r\n\x1a\nface", **fields: str) -> FormData:
@@ -97,15 +114,14 @@ async def begin(visitor: aiohttp.ClientSession, url: str, data: FormData) -> str
         return str((await answer.json())["swap"])
 
 
-async def test_an_upload_is_swapped_while_its_progress_is_told(start: Start) -> None:
-    async with (
-        LocalService(runner=InstantRunner(duration_s=0.1)) as service,
-        start(service) as url,
-        aiohttp.ClientSession() as visitor,
-    ):
+async def test_an_upload_is_swapped_while_its_progress_is_told(start: Start, held: Held) -> None:
+    service, go = held
+    async with start(service) as url, aiohttp.ClientSession() as visitor:
         name = await begin(visitor, url, form(PICTURE))
-        told = [state["state"] for state in await states(visitor, url, name)]
-        assert told[-3:] == ["wait", "download", "done"]
+        await reach(visitor, url, name, "wait")
+        watching = asyncio.create_task(states(visitor, url, name))
+        go.set()
+        assert (await watching)[-1] == {"state": "done", "message": ""}
         async with visitor.get(f"{url}/swaps/{name}/result") as answer:
             assert (answer.content_type, answer.headers["Cache-Control"]) == ("image/png", "no-store")
             assert await answer.read() == PICTURE
@@ -177,66 +193,80 @@ async def test_a_visitor_who_sends_too_slowly_makes_room(start: Start, web_app: 
         await states(visitor, url, await begin(visitor, url, form(PICTURE)))
 
 
-async def test_one_too_many_is_asked_to_come_back(start: Start, web_app: Any) -> None:
+async def test_one_too_many_is_asked_to_come_back(start: Start, web_app: Any, held: Held) -> None:
+    service, go = held
     web_app.MOST_AT_ONCE = 1
-    async with (
-        LocalService(runner=InstantRunner(duration_s=0.2)) as service,
-        start(service) as url,
-        aiohttp.ClientSession() as visitor,
-    ):
+    async with start(service) as url, aiohttp.ClientSession() as visitor:
         name = await begin(visitor, url, form(PICTURE))
         async with visitor.post(f"{url}/swaps", data=form(PICTURE)) as answer:
             assert answer.status == 503
+        go.set()
         await states(visitor, url, name)
         await begin(visitor, url, form(PICTURE))
 
 
-async def test_a_visitor_who_leaves_loses_nothing_and_finds_out_later(start: Start, web_app: Any) -> None:
+async def test_a_visitor_who_leaves_loses_nothing_and_finds_out_later(start: Start, web_app: Any, held: Held) -> None:
+    service, go = held
     web_app.STILL_HERE_S = 0.01
-    async with LocalService(runner=InstantRunner(duration_s=0.2)) as service, start(service) as url:
+    async with start(service) as url:
         async with aiohttp.ClientSession() as visitor:
             name = await begin(visitor, url, form(PICTURE))
             async with visitor.get(f"{url}/swaps/{name}/events") as answer:
                 async for line in answer.content:
                     if line == b": still here\n":
                         break
+        go.set()
         async with aiohttp.ClientSession() as visitor:
             assert (await states(visitor, url, name))[-1]["state"] == "done"
 
 
-async def test_results_are_forgotten(
-    start: Start, web_app: Any, local: LocalService, files: Callable[[], list[str]]
-) -> None:
-    web_app.KEEP_S = 0.05
-    async with start(local) as url, aiohttp.ClientSession() as visitor:
+async def test_results_are_forgotten(start: Start, web_app: Any, held: Held, files: Callable[[], list[str]]) -> None:
+    service, go = held
+    web_app.KEEP_S = 0.01
+    async with start(service) as url, aiohttp.ClientSession() as visitor:
         name = await begin(visitor, url, form(PICTURE))
-        await states(visitor, url, name)
-        assert f"{name}/result.png" in files()
+        assert {f"{name}/media", f"{name}/face"} <= set(files())
+        go.set()
         await asyncio.wait(web_app.app[web_app.SWAPS]._tasks)
         assert files() == []
         async with visitor.get(f"{url}/swaps/{name}/result") as answer:
             assert answer.status == 404
 
 
-async def test_a_running_swap_ends_before_the_app_does(start: Start, files: Callable[[], list[str]]) -> None:
-    async with LocalService(runner=InstantRunner(duration_s=0.3)) as service, aiohttp.ClientSession() as visitor:
+async def test_a_running_swap_ends_before_the_app_does(
+    start: Start, held: Held, files: Callable[[], list[str]]
+) -> None:
+    service, go = held
+    told: list[bytes] = []
+    begun = asyncio.Event()
+
+    async def watch() -> None:
+        async with visitor.get(f"{url}/swaps/{name}/events") as answer:
+            async for line in answer.content:
+                told.append(line)
+                if b'"wait"' in line:
+                    begun.set()
+        go.set()
+
+    async with aiohttp.ClientSession() as visitor:
         async with start(service) as url:
             name = await begin(visitor, url, form(PICTURE))
-            watching = asyncio.create_task(states(visitor, url, name))
-            await reach(visitor, url, name, "wait")
-        assert "done" not in [state["state"] for state in await watching]  # browsers are let go at once
-        assert service.ledger.calls["get"] == 1  # and the result was fetched
-        assert files() == []
+            watching = asyncio.create_task(watch())
+            await begun.wait()
+        await watching
+    assert b'"done"' not in b"".join(told)  # browsers are let go at once
+    assert service.ledger.calls["get"] == 1  # and the result was fetched
+    assert files() == []
 
 
 async def test_a_swap_that_does_not_end_is_cut_off(
-    start: Start, web_app: Any, caplog: pytest.LogCaptureFixture
+    start: Start, web_app: Any, held: Held, caplog: pytest.LogCaptureFixture
 ) -> None:
-    web_app.GRACE_S = 0.1
-    async with LocalService(runner=InstantRunner(duration_s=60)) as service, aiohttp.ClientSession() as visitor:
-        async with start(service) as url:
-            await reach(visitor, url, await begin(visitor, url, form(PICTURE)), "wait")
-        assert "were cut off" in caplog.text
+    service, _ = held
+    web_app.GRACE_S = 0.05
+    async with start(service) as url, aiohttp.ClientSession() as visitor:
+        await reach(visitor, url, await begin(visitor, url, form(PICTURE)), "wait")
+    assert "were cut off" in caplog.text
 
 
 @pytest.mark.slow
