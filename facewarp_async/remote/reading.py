@@ -43,7 +43,7 @@ class Pieces:
             TransportError: The store cannot be reached.
         """
         ahead, self._ahead = self._ahead or self._start(), None
-        piece = await answer(self._file, ahead)
+        piece = await answer(self._file, ahead, threads.PIECE_S)
         self._length += len(piece)
         if self._length < self._identity.size:
             self._ahead = self._start()

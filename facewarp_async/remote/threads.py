@@ -23,7 +23,10 @@ from facewarp_async.urls import RemoteFile
 T = TypeVar("T")
 
 STALL_S = 60.0
-"""How long a store may take for one step, in seconds: to be asked about a file, to give or take one piece of it."""
+"""How long a store may take to tell of a file, in seconds."""
+
+PIECE_S = 300.0
+"""How long it may take to give or take one piece of a file, in seconds: the way there may be slow, and shared."""
 
 MOST_AT_ONCE = 32
 """How many files are looked at at once, on one event loop."""
@@ -60,18 +63,18 @@ async def run(file: RemoteFile, work: Callable[[], T]) -> T:
     except LookupError:
         _places.set(places := anyio.Semaphore(MOST_AT_ONCE))
     async with places:
-        return await answer(file, start(work))
+        return await answer(file, start(work), STALL_S)
 
 
-async def answer(file: RemoteFile, future: Future[T]) -> T:
+async def answer(file: RemoteFile, future: Future[T], timeout_s: float) -> T:
     """Wait for a thread; if cancelled or out of time, leave it to itself.
 
     Raises:
-        RequestTimeoutError: The store did not answer within `STALL_S`.
+        RequestTimeoutError: The store did not answer in time.
     """
-    with anyio.move_on_after(STALL_S):
+    with anyio.move_on_after(timeout_s):
         return await asyncio.wrap_future(future)
-    raise RequestTimeoutError(f"{file}: the store did not answer within {STALL_S:g} s")
+    raise RequestTimeoutError(f"{file}: the store did not answer within {timeout_s:g} s")
 
 
 class Line:

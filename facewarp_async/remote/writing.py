@@ -83,7 +83,7 @@ class RemoteWriting:
 
     async def _answer(self, future: Future[None]) -> None:
         try:
-            await answer(self._file, future)
+            await answer(self._file, future, threads.PIECE_S)
         except RequestTimeoutError as error:
             raise OutputError(f"{error.message}: the result was not written") from error
 

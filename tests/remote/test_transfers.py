@@ -16,7 +16,7 @@ from s3fs.core import S3File
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.errors import FileChangedError, InputError, MissingFileError, OutputError, StorageError
 from facewarp_async.models import ImageResult
-from facewarp_async.remote import looking, writing
+from facewarp_async.remote import looking, threads, writing
 from facewarp_async.server import LocalService
 from facewarp_async.urls import RemoteFile
 
@@ -385,3 +385,17 @@ async def test_what_is_missing_is_told_before_anything_is_sent(local: LocalServi
     with pytest.raises(MissingFileError):
         await client.upload("memory://gone.png")
     assert not local.ledger.calls
+
+
+async def test_a_store_that_takes_no_piece_is_given_up(
+    hanging: Hanging, client: FaceSwapClient, picture: Picture, start_peer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is not: its task stays with the service."""
+    monkeypatch.setattr(threads, "PIECE_S", 0.05)
+
+    async def answer(_request: Received, _writer: asyncio.StreamWriter) -> bytes | None:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" + picture(size=1000)
+
+    async with start_peer(answer) as peer:
+        with pytest.raises(OutputError, match=r"s3://bucket/out\.png: the store did not answer .*not written"):
+            await client.download(_result(peer), "s3://bucket/out.png")
