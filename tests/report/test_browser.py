@@ -8,6 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import anyio
+import anyio.to_thread
+import av
+import cv2
+import numpy as np
 import pytest
 
 from facewarp_async.errors import NoFaceError
@@ -49,9 +53,6 @@ async def shade(page: Page, *, at: float) -> int:
     data = await page.screenshot(clip=clip)
 
     def read() -> int:
-        import cv2  # noqa: PLC0415 - in the thread
-        import numpy as np  # noqa: PLC0415
-
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         assert image is not None
         return int(image.mean())
@@ -194,6 +195,33 @@ async def test_a_picture_that_was_moved_later_is_told_of(
     await page.locator(".lost").wait_for()
     assert await page.locator(".lost").count() == 1
     await own.close()
+
+
+async def test_videos_play_together(page: Page, make_page: MakePage, make_record: MakeRecord, tmp_path: Path) -> None:
+    for folder in ("in", "out"):
+        await anyio.to_thread.run_sync(film, tmp_path / folder / "a.mp4")
+    record = make_record("a.mp4", source=str(tmp_path / "in" / "a.mp4"), path="a.mp4")
+    await open_page(page, await make_page([record]))
+    times = "[...document.querySelectorAll('.card video')].map((video) => video.currentTime)"
+    assert await page.evaluate(times) == [0, 0]
+    await page.get_by_role("button", name="Play").click()
+    await page.wait_for_function(f"{times}.every((time) => time > 0.2)")
+    before, after = await page.evaluate(times)
+    assert abs(before - after) < 0.4
+    await page.get_by_role("button", name="Pause").click()
+    assert await page.evaluate("[...document.querySelectorAll('.card video')].every((video) => video.paused)")
+
+
+def film(path: Path) -> None:
+    """Write a video of two seconds."""
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream: Any = container.add_stream("libx264", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuv420p"
+        for light in range(20):
+            frame = av.VideoFrame.from_ndarray(np.full((48, 64, 3), 10 * light, np.uint8), format="bgr24")
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 async def test_without_scripts_before_and_after_stand_side_by_side(
