@@ -34,10 +34,10 @@ class Window:
     def __init__(self, index: int, size: int, durations: Mapping[TaskKind, Durations]) -> None:
         self.index = index
         self.size = size
-        self.durations = dict(durations)
+        self.durations: dict[TaskKind, Durations] = dict(durations)
         self.begun: dict[Watch, None] = {}
         """The tasks that are believed to be worked on, in the order of their beginnings."""
-        self.evidence = 0.0
+        self.evidence: float = 0.0
         self._queue: deque[Watch] = deque()
 
     def add(self, watch: Watch) -> None:
