@@ -27,6 +27,7 @@ from facewarp_async.errors import (
 from facewarp_async.files import RemoteMedia, content_of, inspect, is_same_file
 from facewarp_async.models import MediaType
 from facewarp_async.remote import threads
+from facewarp_async.remote.store import reading
 from facewarp_async.server import LocalService
 from facewarp_async.urls import RemoteFile
 
@@ -102,6 +103,14 @@ async def test_a_refusal_shows_no_signature(site: Site, status: int, error: type
         await inspect(RemoteFile(f"{site.url}/a.png?X-Amz-Signature=the-secret&sig=the-secret"))
     assert "the-secret" not in str(caught.value) + repr(caught.value.__cause__)
     assert "/a.png?***" in str(caught.value)
+
+
+async def test_no_signature_that_a_driver_tells_of_is_shown() -> None:
+    file = RemoteFile("https://h/a.png?sig=the-secret")
+    with pytest.raises(FaceWarpError) as caught, reading(file):
+        raise OSError(f"{file.url} is refused, and so is http://h/b.png?token=the-secret")
+    assert "the-secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
 
 
 async def test_a_store_that_is_not_there_is_told_as_such(bucket: Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
