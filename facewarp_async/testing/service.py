@@ -225,7 +225,7 @@ class FakeService:
     def assert_nothing_paid_twice(self) -> None:
         """Fail where a task was created that makes what an earlier one makes: of the same contents, in the same way."""
         seen: set[tuple[object, ...]] = set()
-        again = []
+        again: list[SeenTask] = []
         for task in self.tasks:
             what = (task.kind, task.hd, task.contents)
             if what in seen:
