@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import overload
@@ -66,6 +66,18 @@ class ServiceCalls:
     def counting(self, left: Callable[[], float]) -> AbstractContextManager[None]:
         """Have the pacer know how many jobs of a batch have not ended; infinity where there may be any number."""
         return self._connection.api.pacer.counting(left)
+
+    def work_left_s(self, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:
+        """Return in how many seconds the last task will probably be done.
+
+        Args:
+            upcoming: How many tasks of each kind are still to be created, besides those that are waited for.
+            over_s: In how many seconds the last of them will be created.
+
+        Returns:
+            Seconds, or ``None`` where that is not known: with fixed polling, or where another process waits for tasks.
+        """
+        return self._connection.work_left_s(upcoming, over_s)
 
     async def request_upload(self, file_name: str) -> UploadGrant:
         """Ask for leave to upload one file: a presigned URL that lives for 30 minutes, and the file's key."""

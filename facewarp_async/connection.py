@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 
 import aiohttp
 import anyio
 
 from facewarp_async.config import Credentials, Provider, Timeouts
 from facewarp_async.errors import ConfigurationError
+from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import PollPolicy
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.session import ApiSession, Pace
@@ -125,6 +127,12 @@ class Connection:
         """Have the policy know what earlier runs have learnt. Only the first call does anything."""
         if self._learnt is not None:
             await self._learnt.recall()
+
+    def work_left_s(self, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:
+        """Return in how many seconds the last task will be done; ``None`` where that is not known here."""
+        if self._pacer is not None:
+            return None
+        return self._polling.work_left_s(asyncio.get_running_loop().time(), upcoming, over_s)
 
     async def close(self) -> None:
         """Close what was opened here, and keep what was learnt. May be called twice, and on a client never used."""

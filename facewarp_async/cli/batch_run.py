@@ -78,7 +78,10 @@ class BatchRun:
         self._jobs = jobs
         self._client = client
         self._is_free = client.provider.name == LOCAL
-        self._tally = Tally(rate=client.provider.requests_per_second)
+        self._tally = Tally(
+            rate=client.provider.requests_per_second,
+            foresee=client.work_left_s if settings.dask is None else None,  # else other processes know
+        )
         self._begun: float | None = None
 
     async def __call__(self) -> ExitCode:

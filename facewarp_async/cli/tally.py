@@ -10,11 +10,19 @@ from attrs import Factory, define, frozen
 
 from facewarp_async.cli.records import as_told, media_name
 from facewarp_async.errors import InDoubtError, Stage
+from facewarp_async.models import DetectFaces, ImageSwap, MultiFaceSwap, TaskKind, VideoSwap
 from facewarp_async.pipeline import BytesSent, Completed, Event, Failed, Outcome, StageBegun
-from facewarp_async.policy.remaining import Remaining
+from facewarp_async.policy.remaining import Foresee, Remaining
 from facewarp_async.text import bytes_text, seconds
 
 _LATE_S, _SAMPLES = 5.0, 1000
+_LOOK_AHEAD_S = 1.0
+_KINDS = {
+    ImageSwap: TaskKind.IMAGE_SWAP,
+    VideoSwap: TaskKind.VIDEO_SWAP,
+    MultiFaceSwap: TaskKind.MULTI_IMAGE_SWAP,  # or a clip's: what is in the file only its check finds out
+    DetectFaces: TaskKind.FACE_DETECTION,
+}
 MOST_NAMES = 200
 """How many jobs in doubt are remembered by name; more are counted."""
 _UPLOADED, _CREATED = 1, 2
@@ -47,6 +55,7 @@ class Tally:
         sent_bytes: How many bytes of files have left in this run, those that were sent again included.
         rate: How many calls a second may leave; ``None`` for any number.
         clock: Steady seconds.
+        foresee: Says what is known of how long tasks will still take.
     """
 
     total: int | None = None
@@ -62,7 +71,9 @@ class Tally:
     sent_bytes: int = 0
     rate: float | None = None
     clock: Callable[[], float] = time.monotonic
-    _remaining: Remaining = Factory(Remaining)
+    foresee: Foresee | None = None
+    _remaining: Remaining = Factory(lambda tally: Remaining(foresee=tally.foresee), takes_self=True)
+    _looks_ahead_at: float = 0.0
     _never_created: int = 0
     _reached: dict[int, int] = Factory(dict)
     _open: dict[int, OpenTask] = Factory(dict)
@@ -104,6 +115,8 @@ class Tally:
             self._running.discard(event.index)
         if isinstance(event, StageBegun):
             self._remaining.begun(now)
+            if event.stage is Stage.CHECK:
+                self._remaining.expected(event.index, _KINDS[type(event.job)])
             level = _REACHED.get(event.stage, 0)
             if self._reached.get(event.index, 0) < _UPLOADED <= level:
                 self._remaining.uploaded(now)
@@ -121,6 +134,18 @@ class Tally:
         self._sending.pop(event.index, None)
         self._open.pop(event.index, None)
         self._end(as_told(event.outcome))
+        self._look_ahead(now)
+
+    def _look_ahead(self, now: float) -> None:
+        if now >= self._looks_ahead_at:
+            self._looks_ahead_at = now + _LOOK_AHEAD_S
+            self._update_remaining()
+            self._remaining.look_ahead(now)
+
+    def _update_remaining(self) -> None:
+        # What ends without a task (done before, failed before) costs no time worth counting.
+        self._remaining.total = None if self.total is None else self.total - self._never_created
+        self._remaining.rate = self.rate
 
     def _send(self, event: BytesSent, now: float) -> None:
         before = self._sending.get(event.index)
@@ -165,9 +190,7 @@ class Tally:
 
     def left(self) -> str:
         """Return about how long it will still take, empty where that cannot be told."""
-        # What ends without a task (done before, failed before) costs no time worth counting.
-        self._remaining.total = None if self.total is None else self.total - self._never_created
-        self._remaining.rate = self.rate
+        self._update_remaining()
         left_s = self._remaining.remaining_s(self.clock())
         if left_s is None or self.ended == self.total:
             return ""

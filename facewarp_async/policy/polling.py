@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from attrs import Factory, define, field, frozen, validators
@@ -84,6 +84,16 @@ class PollPolicy(Protocol):
         """Return how long a slow task of a kind takes, in seconds."""
         ...
 
+    def work_left_s(self, now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:
+        """Return in how many seconds the last task will be done, ``None`` where that is not known.
+
+        Args:
+            now: The time.
+            upcoming: How many tasks of each kind are still to be created.
+            over_s: In how many seconds the last of them will be created.
+        """
+        ...
+
 
 @frozen(kw_only=True)
 class FixedPolling:
@@ -122,6 +132,10 @@ class FixedPolling:
     def slow_s(self, kind: TaskKind, /) -> float:
         """Return twice the typical time."""
         return 2 * self._typical_s(kind)
+
+    def work_left_s(self, _now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:  # noqa: ARG002
+        """Know nothing."""
+        return None
 
     def delay_s(self, kind: TaskKind | None, looks: int) -> float:
         """Return how long to wait before the next look at a task that was looked at so often."""

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from collections import deque
+import math
+from collections import Counter, deque
+from collections.abc import Callable, Mapping
+
+from facewarp_async.models import TaskKind
+
+Foresee = Callable[[Mapping[TaskKind, int], float], float | None]
+"""Says in how many seconds the last task will be done, if so many of each kind are still to be created, the last in so
+many seconds; ``None`` where that is not known."""
 
 _REMEMBERED = 2000
 _RECENT_SHARE = 0.7
@@ -14,9 +22,11 @@ _DELAYS = 200
 class Remaining:
     """Estimates the end of a batch.
 
-    Jobs go on ending as fast as of late; or, while tasks are still to be created, those go on being created as fast as
-    of late, and the last takes as long from its creation to its end as slow ones do, if that is sooner. Where calls are
-    limited, the batch cannot be over before all the calls that are left have been made.
+    It asks three ways. By speed: jobs go on ending as fast as of late; or, while tasks are still to be created, those
+    go on being created as fast as of late, and the last takes as long from its creation to its end as slow ones do, if
+    that is sooner. By tasks, where that is known: the service goes on working as was learnt of it. While tasks are to
+    be created, the mean of both counts, then the tasks alone. By calls: where they are limited, the batch cannot be
+    over before all that are left have been made.
 
     It is told of each job once for each step, in any order of jobs, with times of one steady clock. Jobs that end
     without having been created (done in an earlier run, or failed before) took no time worth counting.
@@ -25,12 +35,24 @@ class Remaining:
         total: How many jobs there are; ``None`` until that is known. It may be set later.
         rate: How many calls a second leave at most; ``None`` for any number. It may be set as it changes.
         calls_per_job: How many calls a job takes, uploads and looks at its task included. Likewise.
+        foresee: Says what is known of the service.
     """
 
-    def __init__(self, total: int | None = None, *, rate: float | None = None, calls_per_job: float = 3.2) -> None:
+    def __init__(
+        self,
+        total: int | None = None,
+        *,
+        rate: float | None = None,
+        calls_per_job: float = 3.05,
+        foresee: Foresee | None = None,
+    ) -> None:
         self.total = total
         self.rate = rate
         self.calls_per_job = calls_per_job
+        self._foresee = foresee
+        self._tasks_end_at: float | None = None
+        self._kinds: Counter[TaskKind] = Counter()
+        self._to_create: dict[int, TaskKind] = {}
         self._begun_at: float | None = None
         self._uploaded = self._created = self._ended = 0
         self._created_at: dict[int, float] = {}
@@ -43,6 +65,11 @@ class Remaining:
         if self._begun_at is None:
             self._begun_at = now
 
+    def expected(self, job: int, kind: TaskKind) -> None:
+        """Note of which kind the task will be that a job needs."""
+        self._kinds[kind] += 1
+        self._to_create[job] = kind
+
     def uploaded(self, now: float) -> None:
         """Note that a job's files are with the service."""
         self.begun(now)
@@ -54,11 +81,13 @@ class Remaining:
         if job not in self._created_at:
             self._created += 1
         self._created_at[job] = now
+        self._to_create.pop(job, None)
         self._creates.append(now)
 
     def ended(self, job: int, now: float) -> None:
         """Note that a job has its outcome."""
         self.begun(now)
+        self._to_create.pop(job, None)
         created_at = self._created_at.pop(job, None)
         if created_at is None:
             self.total = None if self.total is None else self.total - 1
@@ -73,11 +102,18 @@ class Remaining:
             return None
         if self._ended >= self.total:
             return 0.0
-        by_calls = self._by_calls(self.total)
-        by_speed = self._by_speed(self.total, now)
-        if by_speed is None:
+        by_calls, by_jobs = self._by_calls(self.total), self._by_jobs(self.total, now)
+        if by_jobs is None:
             return by_calls
-        return by_speed if by_calls is None else max(by_speed, by_calls)
+        return by_jobs if by_calls is None else max(by_jobs, by_calls)
+
+    def _by_jobs(self, total: int, now: float) -> float | None:
+        by_speed = self._by_speed(total, now)
+        by_tasks = None if self._tasks_end_at is None else max(0.0, self._tasks_end_at - now)
+        if by_speed is None or by_tasks is None:
+            return by_tasks if by_speed is None else by_speed
+        # Speed knows nothing of the end, durations little of what comes: half way, on a scale of ratios.
+        return math.sqrt(by_speed * by_tasks) if self._created < total else by_tasks
 
     def _by_calls(self, total: int) -> float | None:
         if self.rate is None:
@@ -85,6 +121,24 @@ class Remaining:
         looks = max(1.0, self.calls_per_job - 2)
         calls = max(0, total - self._uploaded) + max(0, total - self._created) + looks * (total - self._ended)
         return calls / self.rate
+
+    def look_ahead(self, now: float) -> None:
+        """Ask what is known of the service. It takes a few milliseconds: once a second is enough."""
+        if self._foresee is None or self.total is None or not self._ended:
+            return
+        to_create = max(0, self.total - self._created)
+        # Each still takes a look at another's task and, if it is not uploaded, a call for that.
+        calls = max(0, self.total - self._uploaded) + 2 * to_create
+        left_s = self._foresee(self._upcoming(to_create), 0.0 if self.rate is None else calls / self.rate)
+        self._tasks_end_at = None if left_s is None else now + left_s
+
+    def _upcoming(self, number: int) -> Counter[TaskKind]:
+        """Return the kinds of the tasks to create; those of jobs that were not begun are as the others' are."""
+        upcoming = Counter(self._to_create.values())
+        unknown, seen = max(0, number - upcoming.total()), self._kinds.total()
+        for kind, count in self._kinds.items():
+            upcoming[kind] += round(unknown * count / seen)
+        return upcoming
 
     def _by_speed(self, total: int, now: float) -> float | None:
         if len(self._ends) < _FEW:

@@ -38,7 +38,8 @@ class Window:
         self.begun: dict[Watch, None] = {}
         """The tasks that are believed to be worked on, in the order of their beginnings."""
         self.evidence: float = 0.0
-        self._queue: deque[Watch] = deque()
+        self.queue: deque[Watch] = deque()
+        """The others, and some that have been taken out."""
 
     def add(self, watch: Watch) -> None:
         """Take in the youngest task."""
@@ -46,7 +47,7 @@ class Window:
             watch.begins[self.index] = watch.created_at
             self.begun[watch] = None
         else:
-            self._queue.append(watch)
+            self.queue.append(watch)
 
     def weigh(self, watch: Watch, asked_at: float, done: bool) -> None:
         """Compare what a look has found with what was to be expected."""
@@ -68,8 +69,8 @@ class Window:
     def leave(self, watch: Watch, at: float) -> Iterator[Watch]:
         """Take a task out; return those that have probably begun in its place at some time."""
         self.begun.pop(watch, None)
-        while self._queue and len(self.begun) < self.size:
-            following = self._queue.popleft()
+        while self.queue and len(self.begun) < self.size:
+            following = self.queue.popleft()
             if following.begins and following is not watch:  # else it was taken out of the queue
                 following.begins[self.index] = max(at, following.created_at)
                 self.begun[following] = None

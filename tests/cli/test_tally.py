@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from facewarp_async.cli.tally import MOST_NAMES, OpenTask, Tally
 from facewarp_async.errors import InDoubtError, NoFaceError, Stage
-from facewarp_async.models import ImageResult, ImageSwap
+from facewarp_async.models import ImageResult, ImageSwap, TaskKind
 from facewarp_async.pipeline import BytesSent, Completed, Failed, JobEnded, Outcome, Skipped, StageBegun
 
 JOB = ImageSwap("a.jpg", "face.jpg")
@@ -142,7 +143,7 @@ def test_the_end_is_foreseen_from_how_fast_jobs_end_and_never_before_its_calls_a
         tally.count(JobEnded(index=index, outcome=DONE))
     assert tally.left() == ", about 49 s left"
     tally.rate = 0.5
-    assert tally.left() == ", about 5 min 20 s left"
+    assert tally.left() == ", about 5 min 5 s left"
 
 
 def test_what_was_done_before_takes_no_time() -> None:
@@ -152,3 +153,25 @@ def test_what_was_done_before_takes_no_time() -> None:
     tally.rate = 1
     tally.count(StageBegun(index=10, job=JOB, stage=Stage.WAIT))
     assert tally.left() == ", about 1 s left"
+
+
+def test_what_is_known_of_the_service_is_asked_at_most_once_a_second_and_counted_down() -> None:
+    now, asked = 0.0, list[tuple[dict[TaskKind, int], float]]()
+
+    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> float:
+        asked.append((dict(upcoming), over_s))
+        return 77.0
+
+    tally = Tally(total=8, clock=lambda: now, foresee=foresee)
+    for index in range(4):
+        for stage in (Stage.CHECK, Stage.WAIT):
+            tally.count(StageBegun(index=index, job=JOB, stage=stage))
+    now = 1.0
+    tally.count(JobEnded(index=0, outcome=DONE))
+    now = 1.9
+    tally.count(JobEnded(index=1, outcome=DONE))
+    assert asked == [({TaskKind.IMAGE_SWAP: 4}, 0.0)]
+    for index in range(4, 8):
+        tally.count(StageBegun(index=index, job=JOB, stage=Stage.WAIT))
+    now = 11.0
+    assert tally.left() == ", about 1 min 7 s left"

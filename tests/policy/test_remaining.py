@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections.abc import Mapping
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from facewarp_async.models import TaskKind
 from facewarp_async.policy.remaining import Remaining
+
+IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
 
 def test_nothing_is_told_before_it_can_be() -> None:
@@ -98,3 +102,46 @@ def test_whatever_is_told_the_answer_is_none_or_a_time(
             remaining.ended(job, now)
         answer = remaining.remaining_s(now)
         assert answer is None or 0 <= answer < math.inf
+
+
+def test_when_all_tasks_are_created_what_is_known_of_the_service_tells_the_end() -> None:
+    remaining = Remaining(3, foresee=lambda _upcoming, _over_s: 40.0)
+    for job in range(3):
+        remaining.created(job, 0)
+    remaining.look_ahead(5)
+    assert remaining.remaining_s(5) is None, "nothing was found done: it is not known yet"
+    remaining.ended(0, 10)
+    remaining.look_ahead(10)
+    assert remaining.remaining_s(10) == 40
+    assert remaining.remaining_s(30) == 20
+    assert remaining.remaining_s(99) == 0
+
+
+def test_while_tasks_are_to_be_created_speed_counts_as_much() -> None:
+    remaining = Remaining(20, foresee=lambda _upcoming, _over_s: 10.0)
+    remaining.begun(0)
+    for job in range(10):
+        remaining.created(job, job)
+        remaining.ended(job, job + 1)
+    by_speed = remaining.remaining_s(10)
+    remaining.look_ahead(10)
+    assert by_speed is not None
+    assert remaining.remaining_s(10) == pytest.approx(math.sqrt(10 * by_speed))
+
+
+def test_jobs_that_were_not_begun_are_taken_for_the_mix_of_the_others() -> None:
+    asked = list[tuple[dict[TaskKind, int], float]]()
+
+    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> float:
+        asked.append((dict(upcoming), over_s))
+        return 1.0
+
+    remaining = Remaining(100, rate=2, foresee=foresee)
+    for job in range(10):
+        remaining.expected(job, VIDEO if job < 2 else IMAGE)
+    for job in range(5):
+        remaining.uploaded(1)
+        remaining.created(job, 1)
+    remaining.ended(0, 2)
+    remaining.look_ahead(2)
+    assert asked == [({IMAGE: 77, VIDEO: 18}, (95 + 2 * 95) / 2)]

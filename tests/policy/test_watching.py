@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from attrs import define, field
 from hypothesis import given
@@ -48,6 +48,9 @@ class Planned:
 
     def slow_s(self, kind: TaskKind, /) -> float:
         return 100 if kind.is_video else 9
+
+    def work_left_s(self, _now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:
+        return None
 
 
 def test_no_task_is_looked_at_before_its_time() -> None:
