@@ -28,8 +28,14 @@ NAMES = (
     "facewarp_async.report",
 )
 MODULES = [import_module(name) for name in NAMES if (spec := find_spec(name)) is not None and spec.has_location]
-NOT_SHOWN = {"FaceSwapClient.create_task", "FaceSwapClient.build_multi_swap"}
-"""Public by name, because the pipeline needs them, and of no use without the modules below the client."""
+NOT_SHOWN = {
+    "FaceSwapClient.create_task",
+    "FaceSwapClient.build_multi_swap",
+    "FaceSwapClient.counting",
+    "OutcomeStream.run",
+    "OutcomeStream.left",
+}
+"""Public by name, because the pipeline needs them, and of no use to others."""
 
 
 @pytest.fixture(scope="module")
