@@ -157,6 +157,14 @@ async def test_a_file_that_was_renamed_is_known_by_its_new_name(world: World) ->
     assert (record.name, record.source, record.media, record.path) == ("new", str(new), str(new), "new.png")
 
 
+async def test_a_file_that_was_moved_is_known_by_its_new_place(world: World) -> None:
+    await world.run([ImageSwap(world.media("a"), world.face)])
+    new = world.media("a").rename(world.folder / "a.png")
+    await world.run([ImageSwap(new, world.face)])
+    (record,) = await world.records()
+    assert (record.name, record.source, record.path) == ("a", str(new), "a.png")
+
+
 async def test_a_batch_that_is_done_writes_nothing_of_its_jobs(world: World) -> None:
     await world.run(world.jobs(3))
     before = {record.name: record.updated_at for record in await world.records()}

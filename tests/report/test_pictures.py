@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import anyio.to_thread
 import av
 import cv2
 import numpy as np
@@ -72,7 +73,13 @@ def test_a_video_is_shown_by_its_first_picture(tmp_path: Path) -> None:
     assert abs(int(image.mean()) - 200) <= 3
 
 
-def test_a_playlist_in_a_videos_clothes_leads_nowhere(tmp_path: Path) -> None:
+@pytest.mark.anyio
+async def test_a_playlist_in_a_videos_clothes_leads_nowhere(tmp_path: Path, start_peer: Any) -> None:
+    async def answer(*_: object) -> None:
+        return None
+
     path = tmp_path / "a.mp4"
-    path.write_text("#EXTM3U\n#EXTINF:1,\nhttp://127.0.0.1:9/secret.ts\n")
-    assert first_frame(path) is None
+    async with start_peer(answer) as peer:
+        path.write_text(f"#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{peer.url}/secret.ts\n#EXT-X-ENDLIST\n")
+        assert await anyio.to_thread.run_sync(first_frame, path) is None
+        assert peer.connections == 0
