@@ -1,12 +1,18 @@
-"""One run of a contestant in `benchmarks.transfers`, in this process: NAME URL CA ARGUMENTS. Prints what it took."""
+"""One run of a contestant in `benchmarks.transfers`, in this process: NAME URL CA ARGUMENTS. Prints what it took.
+
+With ``:lag`` behind its name, the event loop is watched.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import json
 import ssl
 import sys
 import tempfile
+import time
 from collections.abc import Awaitable, Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TypeVar
 
@@ -18,6 +24,7 @@ from facewarp_async.config import Timeouts
 from facewarp_async.files import inspect_now
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.transfer import READ_BUFFER_BYTES, ProgressCallback, Transfers
+from facewarp_async.transfer.progress import tell
 
 T = TypeVar("T")
 
@@ -51,10 +58,14 @@ def session(ca: str, limit: int = 0) -> aiohttp.ClientSession:
     )
 
 
-async def measured(work: Work, before: Work) -> None:
-    """Run something once the connection stands and everything is imported, and tell what it took."""
+async def measured(work: Work, before: Work, *, is_watched: bool) -> None:
+    """Run something once the connection stands and everything is imported, and tell what it took.
+
+    Watching the loop takes CPU of its own, which others do not have to spend: so it is done in runs for that alone.
+    """
     await before()
-    async with LagWatch() as watch:
+    watch = LagWatch()
+    async with watch if is_watched else nullcontext():
         with Meter() as meter:
             await work()
     meter.tell(lag_ms=watch.longest_ms)
@@ -76,13 +87,13 @@ async def put_open(http: aiohttp.ClientSession, path: Path, url: str) -> None:
 
 
 async def run(name: str, url: str, ca: str, *arguments: str) -> None:
+    name, _, watched = name.partition(":")
     path = Path(arguments[0])
     async with session(ca) as http:
         transfers = transfers_of(http)
         looked_at = [inspect_now(file) for file in files_in(path)] if name == "many" else []
         works: dict[str, Work] = {
             "upload": lambda: upload_once(transfers, path, f"{url}/x"),
-            "upload-progress": lambda: upload_once(transfers, path, f"{url}/x", count_progress),
             "upload-open": lambda: put_open(http, path, f"{url}/x"),
             "eight": lambda: asyncio.gather(*(upload_once(transfers, path, f"{url}/x") for _ in range(8))),
             "many": lambda: pool(
@@ -106,9 +117,17 @@ async def run(name: str, url: str, ca: str, *arguments: str) -> None:
                 lambda target: download(transfers, f"{url}/bytes/200000", target),
             ),
         }
+        if name == "progress":
+            await compare_progress(transfers, path, f"{url}/x", int(arguments[1]))
+            transfers.close()
+            return
         # Eight shake hands at once, which over TLS holds up the loop for longer than anything that is sent.
         connections = 8 if name == "eight" else 1
-        await measured(works[name], lambda: asyncio.gather(*(warm_up(transfers, url) for _ in range(connections))))
+        await measured(
+            works[name],
+            lambda: asyncio.gather(*(warm_up(transfers, url) for _ in range(connections))),
+            is_watched=bool(watched),
+        )
         if name.startswith("download"):
             check_downloads(path, int(arguments[1]), one_file=name in {"download", "download-chunks"})
         transfers.close()
@@ -124,8 +143,33 @@ def files_in(folder: Path) -> list[Path]:
     return sorted(folder.iterdir())
 
 
-def count_progress(_sent: int, _total: int) -> None:
-    """Do what a caller does at least."""
+class Progress:
+    """Does what a caller does at least, and a bit more: notes how far it is."""
+
+    def __init__(self) -> None:
+        self.sent = self.calls = 0
+
+    def __call__(self, sent: int, _total: int) -> None:
+        self.sent = sent
+        self.calls += 1
+
+
+async def compare_progress(transfers: Transfers, path: Path, url: str, pairs: int) -> None:
+    """Upload with and without a callback in turns, within one process; tell the CPU of each, and what calls take."""
+    took: dict[bool, list[float]] = {True: [], False: []}
+    progress = Progress()
+    for number in range(2 * pairs + 2):
+        is_told = number % 4 in {1, 2}  # neither is always the first of a pair
+        begun = time.process_time()
+        await upload_once(transfers, path, url, progress if is_told else None)
+        if number >= 2:
+            took[is_told].append(time.process_time() - begun)
+    calls = progress.calls / (len(took[True]) + 1)
+    begun = time.process_time()
+    for _ in range(100_000):
+        tell(progress, 1, 2)
+    each_s = (time.process_time() - begun) / 100_000
+    print(json.dumps({"with": took[True], "without": took[False], "calls": calls, "each_s": each_s}))
 
 
 async def download(transfers: Transfers, url: str, target: Path) -> None:
