@@ -85,7 +85,9 @@ def install(folder: Path, wheel: Path, *, python: str, resolution: str) -> Path:
     run("uv", "venv", "--quiet", "--python", of_pyenv[-1] if of_pyenv else python, folder)
     interpreter = folder / "bin" / "python"
     pip = ("uv", "pip", "install", "--quiet", "--python", interpreter)
-    run(*pip, "--resolution", resolution, f"facewarp-async[all] @ {wheel.as_uri()}")
+    # By name, because the lowest versions are those of what is asked for, and not of what that needs.
+    run(*pip, "--resolution", resolution, "--all-extras", "-r", ROOT / "pyproject.toml")
+    run(*pip, "--no-deps", wheel)
     pinned = folder / "pinned.txt"
     with pinned.open("w") as file:
         freeze = ["uv", "pip", "freeze", "--quiet", "--exclude", "facewarp-async", "--python", str(interpreter)]
