@@ -13,6 +13,8 @@ from facewarp_async import errors
 from facewarp_async.errors import FaceWarpError, InDoubtError, Stage
 from facewarp_async.journal import JobRecord, JobState, job_key
 from facewarp_async.journal.codec import decode_error, decode_result, encode_error, encode_result
+from facewarp_async.journal.record import COLUMNS
+from facewarp_async.journal.schema import APPLICATION_ID
 from facewarp_async.models import Face, FaceDetection, ImageResult, Picture, Point, Result, TaskKind, VideoResult
 
 maybe_ints = st.none() | st.integers(0, 2**53)
@@ -142,3 +144,25 @@ KEY = ("realm", TaskKind.IMAGE_SWAP, [b"media", b"face"], [False], 0)
 def test_a_key_tells_apart_what_makes_another_result(other: Any) -> None:
     assert job_key(*other) != job_key(*KEY)
     assert job_key(*KEY) == job_key(*KEY)
+
+
+def test_what_earlier_versions_have_written_keeps_its_meaning() -> None:
+    """These words and numbers lie in people's journals."""
+    assert [state.value for state in JobState] == ["new", "uploaded", "intent", "created", "done", "failed"]
+    assert [kind.value for kind in TaskKind] == [
+        "image swap", "video swap", "face detection", "multiple image swap", "multiple video swap",
+    ]  # fmt: skip
+    assert APPLICATION_ID.to_bytes(4, "big") == b"FWJL"
+
+
+@pytest.mark.parametrize(("name", "kept"), [("a\udcff", "a\udcff"), ("ä", "ä"), ("a\ud800b", "a\\ud800b")])
+def test_a_name_that_no_disk_can_have_is_kept_in_words(name: str, kept: str) -> None:
+    record = JobRecord(key=b"k", kind=TaskKind.IMAGE_SWAP, media="m", name=name)
+    assert JobRecord.from_row(record.to_row()).name == kept
+
+
+def test_a_row_of_an_earlier_version_has_no_name_and_no_source() -> None:
+    record = JobRecord(key=b"k", kind=TaskKind.IMAGE_SWAP, media="m", name="n", source="/s")
+    row = dict(zip(COLUMNS.split(", "), record.to_row(), strict=True)) | {"name": None, "source": None}
+    read = JobRecord.from_row(tuple(row.values()))
+    assert (read.name, read.source) == ("", None)
