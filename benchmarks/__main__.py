@@ -14,6 +14,7 @@ QUICK: dict[str, list[str]] = {
     "peers": ["--quick"],
     "pace": ["--jobs", "10", "--rounds", "1", "--designs", "facewarp", "--quick"],
     "journal": ["--jobs", "200", "--rounds", "1", "--waiting", "16", "--resumed", "20"],
+    "distributed": ["coordinator", "--workers", "20", "--jobs", "1000"],
     "engine": ["--rounds", "1", "--frames", "5"],
 }
 """The benchmarks, and what makes each of them short."""

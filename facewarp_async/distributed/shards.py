@@ -15,6 +15,7 @@ from attrs import define, field
 from facewarp_async.errors import ClusterError
 from facewarp_async.journal import JobState
 from facewarp_async.models import TaskKind
+from facewarp_async.pipeline.fingerprints import Fingerprints
 
 
 @define
@@ -72,7 +73,8 @@ class Shards:
         self._shards: dict[int, ShardState] = {}
         self._attempts: dict[int, Attempt] = {}
         self._numbers = itertools.count(1)
-        self._seen: Counter[int] = Counter()
+        self._seen = Fingerprints()
+        self._seen_again: Counter[int] = Counter()
 
     def add(self, number: int, count: int, jobs: bytes) -> None:
         """Take note of a shard with so many jobs."""
@@ -125,10 +127,15 @@ class Shards:
         """
         known = attempt.shard.occurrences
         if place not in known:
-            number = int.from_bytes(mark, "big")
-            known[place] = self._seen[number]
-            self._seen[number] += 1
+            known[place] = self._count(int.from_bytes(mark, "big"))
         return known[place]
+
+    def _count(self, mark: int) -> int:
+        """Return how often a mark was counted before. Most are counted once, and there may be millions."""
+        if self._seen.add(mark):
+            return 0
+        self._seen_again[mark] += 1
+        return self._seen_again[mark]
 
     def ended(self, attempt: Attempt, place: int) -> bool:
         """Note that a job has its outcome; ``False``: it had one."""

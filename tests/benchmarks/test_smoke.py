@@ -13,6 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 SHORT = {
     "calls": [],
+    "distributed": ["coordinator", "--workers", "5", "--jobs", "200"],
     "journal": ["--jobs", "50", "--rounds", "1", "--waiting", "8", "--resumed", "5"],
     "peers": [],
     "scale": [],

@@ -27,7 +27,11 @@ from facewarp_async.pipeline import Completed
 from facewarp_async.server import LocalService
 
 ROOT = Path(__file__).parents[2]
-TESTED_APART = {"testing.md": "tests/testing/test_plugin.py", "files-elsewhere.md": "tests/remote/test_document.py"}
+TESTED_APART = {
+    "testing.md": "tests/testing/test_plugin.py",
+    "files-elsewhere.md": "tests/remote/test_document.py",
+    "several-machines.md": "tests/distributed/test_document.py",
+}
 """The pages whose blocks need more than a folder and a service, and the tests that run them."""
 
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in TESTED_APART)]
