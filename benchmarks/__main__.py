@@ -13,6 +13,7 @@ QUICK: dict[str, list[str]] = {
     "start": ["--quick"],
     "peers": ["--quick"],
     "pace": ["--jobs", "10", "--rounds", "1", "--designs", "facewarp", "--quick"],
+    "pace_model": ["--jobs", "30", "--rounds", "1"],
     "journal": ["--jobs", "200", "--rounds", "1", "--waiting", "16", "--resumed", "20"],
     "distributed": ["coordinator", "--workers", "20", "--jobs", "1000"],
     "engine": ["--rounds", "1", "--frames", "5"],

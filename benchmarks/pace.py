@@ -8,8 +8,9 @@ What each client brings back is compared byte for byte before it is measured.
 The lower bound of a run knows how long the service really took for every task: calls leave at the rate from the first
 moment on, each shared file is uploaded once, each task is looked at once, and tasks are worked on in the order of their
 creation, with no way to the service and back. Calls and lateness ("noticed") are counted too; lateness is in seconds
-before compression. "End foreseen to" is the mean error of the remaining time, told when a third to two thirds of the
-jobs were done.
+before compression. "Clairvoyant" is the batch of `pace_model`: the same pipeline at a service of the same durations,
+with calls of 0.13 s, told when each task is done. "End foreseen to" is the mean error of the remaining time, told while
+a third to nine tenths of the jobs were done.
 
 Designs: "facewarp" is SwapPipeline as it is. "every 3 s" and the like are one semaphore of 10 over whole jobs, no
 limiter (refused calls are repeated after a random, growing wait) and looks at fixed intervals. "back-off" is a limiter,
@@ -20,102 +21,44 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import heapq
 import math
 import multiprocessing
-import random
 import statistics
 import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
-import aiohttp
-from attrs import Factory, define, evolve, frozen
-from yarl import URL
+from attrs import define, evolve, frozen
 
+from benchmarks.pace_model import simulate
+from benchmarks.pace_plain import PLAIN, Batch, Polling, run_plain
+from benchmarks.pace_regimes import (
+    FAILING,
+    LIMITS,
+    OUTAGE,
+    SETS,
+    STEADY,
+    TYPICAL_IMAGE_S,
+    TYPICAL_VIDEO_S,
+    Durations,
+    Regime,
+    bound,
+    error_of,
+    kinds_of,
+)
 from facewarp_async.client import FaceSwapClient
-from facewarp_async.config import ApiKey, Limits, Provider, Timeouts
+from facewarp_async.config import ApiKey, Provider, Timeouts
 from facewarp_async.errors import Stage
 from facewarp_async.models import ImageSwap, TaskKind, VideoSwap
-from facewarp_async.pipeline import Completed, Event, JobEnded, SwapPipeline
+from facewarp_async.pipeline import Completed, Event, JobEnded, StageBegun, SwapPipeline
 from facewarp_async.policy.remaining import Remaining
 from facewarp_async.server import API, CREATES, Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Made, Work
-from facewarp_async.wire.requests import CREATE_PATHS, TASK_PATH, UPLOAD_URL_PATH
-
-IMAGE_S, VIDEO_S = 5.0, 80.0
-"""The medians of the durations."""
-
-TYPICAL_IMAGE_S, TYPICAL_VIDEO_S = 6.0, 90.0
-"""What the client is told to start from: wrong, as such figures are."""
-
-VIDEO_SHARE = 0.2
-
-
-@frozen(kw_only=True)
-class Regime:
-    """A service and a batch.
-
-    Attributes:
-        name: For the table.
-        rate: Calls a second; ``None`` for any number.
-        workers: How many tasks the service works on at once.
-        mixed: Whether a fifth of the jobs are videos.
-        factor: By how much time is compressed.
-        disturbed: Whether durations drift to three times as long, one call in twenty that creates nothing ends in
-            HTTP 500, and the service refuses all calls for ten seconds.
-    """
-
-    name: str
-    rate: float | None
-    workers: int
-    mixed: bool = False
-    factor: float
-    disturbed: bool = False
-
-
-REGIMES = [
-    Regime(name="1/s, images", rate=1, workers=8, factor=100),
-    Regime(name="1/s, mixed", rate=1, workers=16, mixed=True, factor=100),
-    Regime(name="5/s, images", rate=5, workers=4, factor=24),
-    Regime(name="5/s, mixed", rate=5, workers=12, mixed=True, factor=60),
-    Regime(name="20/s, images", rate=20, workers=16, factor=8),
-    Regime(name="20/s, mixed", rate=20, workers=16, mixed=True, factor=40),
-    Regime(name="any, images", rate=None, workers=8, factor=12),
-    Regime(name="any, mixed", rate=None, workers=8, mixed=True, factor=60),
-]
-DISTURBED = [
-    Regime(name="1/s, disturbed", rate=1, workers=8, factor=80, disturbed=True),
-    Regime(name="5/s, disturbed", rate=5, workers=8, factor=20, disturbed=True),
-    Regime(name="20/s, disturbed", rate=20, workers=16, factor=8, disturbed=True),
-]
-OUTAGE = (60.0, 70.0)
-"""When all calls are refused, in seconds after the first."""
-
-FAILING = 0.05
-
-
-class Durations:
-    """Draws what tasks take: the same for each kind, one after the other, whoever asks."""
-
-    def __init__(self, regime: Regime, jobs: int, seed: int) -> None:
-        self._regime, self._jobs = regime, jobs
-        self._draws = {kind: random.Random(f"{seed}{kind}") for kind in TaskKind}
-        self.drawn: list[float] = []
-
-    def __call__(self, kind: TaskKind) -> float:
-        median, sigma = (VIDEO_S, 0.5) if kind.is_video else (IMAGE_S, 0.45)
-        seconds = median * math.exp(self._draws[kind].gauss(0, sigma))
-        seconds = min(max(seconds, median / 4), 4 * median)
-        if self._regime.disturbed:
-            seconds *= 1 + 2 * len(self.drawn) / self._jobs
-        self.drawn.append(seconds / self._regime.factor)
-        return self.drawn[-1]
 
 
 class TimedRunner(InstantRunner):
@@ -191,32 +134,23 @@ def serve(pipe: Connection, regime: Regime, jobs: int, seed: int) -> None:
     asyncio.run(main())
 
 
-@define
-class Batch:
-    """A batch for a client: its jobs' files, and what it has found out when."""
-
-    regime: Regime
-    provider: Provider
-    key: str
-    face: Path
-    media: Sequence[Path]
-    out: Path
-    noticed_at: dict[int, float] = Factory(dict)
-    foreseen: list[tuple[float, float, float]] = Factory(list)
-    """After each job: the share of jobs that have ended, when that was, and when the end was foreseen to be."""
-
-
-async def facewarp(batch: Batch) -> list[Path]:
-    remaining = Remaining(len(batch.media), rate=batch.provider.requests_per_second)
+def _watcher(batch: Batch, remaining: Remaining) -> Callable[[Event], None]:
+    """Follow a batch as the progress bar does."""
 
     def note(event: Event) -> None:
         now = time.monotonic()
         if isinstance(event, JobEnded):
             remaining.ended(event.index, now)
             share = (len(batch.foreseen) + 1) / len(batch.media)
+            if len(batch.foreseen) % max(1, len(batch.media) // 50) == 0:
+                remaining.look_ahead(now)
             batch.foreseen.append((share, now, now + (remaining.remaining_s(now) or 0.0)))
+        elif not isinstance(event, StageBegun):
+            pass
         elif event.stage is Stage.CHECK:
             remaining.begun(now)
+            is_video = isinstance(event.job, VideoSwap)
+            remaining.expected(event.index, TaskKind.VIDEO_SWAP if is_video else TaskKind.IMAGE_SWAP)
         elif event.stage is Stage.CREATE:
             remaining.uploaded(now)
         elif event.stage is Stage.WAIT:
@@ -224,159 +158,38 @@ async def facewarp(batch: Batch) -> list[Path]:
         elif event.stage is Stage.DOWNLOAD:
             batch.noticed_at[event.index] = now
 
+    return note
+
+
+async def facewarp(batch: Batch) -> list[Path]:
     factor = batch.regime.factor
     provider = evolve(
         batch.provider, typical_image_s=TYPICAL_IMAGE_S / factor, typical_video_s=TYPICAL_VIDEO_S / factor
     )
     jobs = [(VideoSwap if path.suffix == ".mp4" else ImageSwap)(path, batch.face) for path in batch.media]
-    async with (
-        FaceSwapClient(provider, ApiKey(batch.key), timeouts=Timeouts(image_task_s=600), cache_dir=False) as client,
-        SwapPipeline(client, output_dir=batch.out, limits=LIMITS, on_event=note) as pipeline,
-    ):
-        report = await pipeline.collect(jobs)
+    timeouts = Timeouts(image_task_s=600)
+    async with FaceSwapClient(provider, ApiKey(batch.key), timeouts=timeouts, cache_dir=False) as client:
+        remaining = Remaining(len(jobs), rate=provider.requests_per_second, foresee=client.work_left_s)
+        on_event = _watcher(batch, remaining)
+        async with SwapPipeline(client, output_dir=batch.out, limits=LIMITS, on_event=on_event) as pipeline:
+            report = await pipeline.collect(jobs)
     assert [outcome.job for outcome in report.outcomes] == jobs
     paths = []
     for outcome in report.outcomes:
         assert isinstance(outcome, Completed), outcome
-        assert outcome.path is not None
+        assert isinstance(outcome.path, Path)
         paths.append(outcome.path)
     return paths
-
-
-LIMITS = Limits(in_flight=128)
-
-
-@frozen(kw_only=True)
-class Polling:
-    """How a plain client looks at a task, in seconds before compression."""
-
-    first_s: float
-    factor: float = 1.0
-    longest_s: float = 15.0
-    at_once: int = 10
-    has_limiter: bool = False
-
-
-class Limiter:
-    """Lets calls leave evenly, in the order in which they ask."""
-
-    def __init__(self, gap_s: float) -> None:
-        self._gap_s, self._free_at = gap_s, 0.0
-
-    async def turn(self) -> None:
-        now = time.monotonic()
-        self._free_at = max(now, self._free_at + self._gap_s)
-        await asyncio.sleep(self._free_at - now)
-
-
-class PlainClient:
-    """What is written in an hour with aiohttp."""
-
-    def __init__(self, batch: Batch, polling: Polling, http: aiohttp.ClientSession) -> None:
-        self._batch, self._polling, self._http = batch, polling, http
-        rate = batch.provider.requests_per_second
-        self._limiter = Limiter(1.03 / rate if rate and polling.has_limiter else 0.0)
-
-    async def _call(self, method: str, path: str, **options: Any) -> Any:
-        wait_s = 1.0 / self._batch.regime.factor
-        while True:
-            await self._limiter.turn()
-            async with self._http.request(
-                method, self._batch.provider.base_url + path, headers=_bearer(self._batch.key), **options
-            ) as response:
-                answer = await response.json(content_type=None)
-            if answer["code"] == 200:
-                return answer["data"]
-            assert answer["code"] in {802, 500}, answer
-            await asyncio.sleep(random.random() * wait_s)
-            wait_s = min(2 * wait_s, 30.0 / self._batch.regime.factor)
-
-    async def _upload(self, path: Path) -> str:
-        grant = await self._call("POST", UPLOAD_URL_PATH, json={"file_name": path.name})
-        async with self._http.put(
-            URL(grant["upload_url"], encoded=True), data=await asyncio.to_thread(path.read_bytes)
-        ) as response:
-            response.raise_for_status()
-        key: str = grant["key"]
-        return key
-
-    async def swap(self, index: int, path: Path) -> None:
-        kind = TaskKind.VIDEO_SWAP if path.suffix == ".mp4" else TaskKind.IMAGE_SWAP
-        main_key, target_key = [await self._upload(each) for each in (path, self._batch.face)]
-        body = {"main_key": main_key, "target_key": target_key}
-        task = await self._call("POST", CREATE_PATHS[kind], json=body)
-        wait_s = self._polling.first_s
-        while True:
-            await asyncio.sleep(wait_s / self._batch.regime.factor)
-            data = await self._call("GET", TASK_PATH, params={"id": task["task_id"]})
-            if data["status"] == 0:
-                break
-            wait_s = min(wait_s * self._polling.factor, self._polling.longest_s)
-        self._batch.noticed_at[index] = time.monotonic()
-        async with self._http.get(URL(data["additional_data"]["merge_url"], encoded=True)) as response:
-            body_bytes = await response.read()
-        await asyncio.to_thread((self._batch.out / path.name).write_bytes, body_bytes)
-
-
-def _bearer(key: str) -> dict[str, str]:
-    return {"Authorization": f"Bearer {key}"}
 
 
 Client = Callable[[Batch], Awaitable[list[Path]]]
 
 
-def plain(polling: Polling) -> Client:
-    async def run(batch: Batch) -> list[Path]:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as http:
-            client, waiting = PlainClient(batch, polling, http), asyncio.Semaphore(polling.at_once)
-
-            async def job(index: int, path: Path) -> None:
-                async with waiting:
-                    await client.swap(index, path)
-
-            async with asyncio.TaskGroup() as group:
-                for index, path in enumerate(batch.media):
-                    group.create_task(job(index, path))
-        return [batch.out / path.name for path in batch.media]
-
-    return run
+def _plain(polling: Polling) -> Client:
+    return lambda batch: run_plain(batch, polling)
 
 
-DESIGNS: dict[str, Client] = {
-    "facewarp": facewarp,
-    "every 0.5 s": plain(Polling(first_s=0.5)),
-    "every 1 s": plain(Polling(first_s=1.0)),
-    "every 3 s": plain(Polling(first_s=3.0)),
-    "back-off": plain(Polling(first_s=1.0, factor=1.5, at_once=32, has_limiter=True)),
-}
-
-
-@frozen(kw_only=True)
-class Bound:
-    """What no client can do better: seconds until the last task is done, and calls."""
-
-    makespan_s: float
-    calls: float
-
-
-def bound(regime: Regime, took: Sequence[float]) -> Bound:
-    """Work a batch off with every duration known, all calls leaving as early as the rate allows."""
-    jobs = len(took)
-    sendings = 1 / (1 - FAILING) if regime.disturbed else 1.0
-
-    def leaves_at(call: float) -> float:
-        if regime.rate is None:
-            return 0.0
-        at = max(0.0, (call - max(1, int(regime.rate))) / regime.rate)
-        return (at + OUTAGE[1] - OUTAGE[0] if regime.disturbed and at >= OUTAGE[0] else at) / regime.factor
-
-    calls = (2 * jobs + 1) * sendings + jobs
-    end, free_at = leaves_at(calls), [0.0] * regime.workers
-    for number, seconds in enumerate(took, 1):
-        done_at = max(free_at[0], leaves_at((number + 1) * sendings + number)) + seconds
-        heapq.heapreplace(free_at, done_at)
-        end = max(end, done_at)
-    return Bound(makespan_s=end, calls=calls)
+DESIGNS: dict[str, Client] = {"facewarp": facewarp, **{name: _plain(polling) for name, polling in PLAIN.items()}}
 
 
 @frozen(kw_only=True)
@@ -384,6 +197,7 @@ class Figures:
     """What one run has cost."""
 
     makespan: float
+    beside_clairvoyant: float
     calls: float
     noticed_s: float
     refused: float
@@ -391,11 +205,10 @@ class Figures:
 
 
 def _make_files(folder: Path, regime: Regime, jobs: int, seed: int) -> tuple[Path, list[Path]]:
-    draw, media = random.Random(seed), []
-    for index in range(jobs):
-        is_video = regime.mixed and draw.random() < VIDEO_SHARE
-        head = b"\x00\x00\x00\x20ftypisom" if is_video else b"\x89PNG\r\n\x1a\n"
-        path = folder / f"{index:05}{'.mp4' if is_video else '.png'}"
+    media = []
+    for index, kind in enumerate(kinds_of(regime, jobs, seed)):
+        head = b"\x00\x00\x00\x20ftypisom" if kind.is_video else b"\x89PNG\r\n\x1a\n"
+        path = folder / f"{index:05}{'.mp4' if kind.is_video else '.png'}"
         path.write_bytes(head + bytes(200) + index.to_bytes(4, "big"))
         media.append(path)
     face = folder / "face.png"
@@ -439,17 +252,17 @@ def run(regime: Regime, design: str, *, jobs: int, seed: int) -> Figures:
     late = [batch.noticed_at[index] - seen.done_at[index] for index in range(jobs)]
     return Figures(
         makespan=makespan_s / least.makespan_s,
+        beside_clairvoyant=makespan_s * regime.factor / _clairvoyant_s(evolve(regime, factor=1.0), jobs, seed),
         calls=calls / least.calls,
         noticed_s=statistics.mean(late) * regime.factor,
         refused=seen.refused / calls,
-        foreseen=_error(batch.foreseen, begun + makespan_s),
+        foreseen=error_of(batch.foreseen, begun + makespan_s),
     )
 
 
-def _error(foreseen: Sequence[tuple[float, float, float]], ended_at: float) -> float:
-    """Return by which share the remaining time was wrong, on average, in the middle third of the jobs."""
-    errors = [abs(end - ended_at) / (ended_at - now) for share, now, end in foreseen if 1 / 3 <= share <= 2 / 3]
-    return statistics.mean(errors) if errors else math.nan
+@cache
+def _clairvoyant_s(regime: Regime, jobs: int, seed: int) -> float:
+    return simulate(regime, "clairvoyant", jobs=jobs, seed=seed).makespan_s
 
 
 async def _complete(client: Client, batch: Batch) -> list[Path]:
@@ -464,6 +277,7 @@ def table(results: dict[tuple[Regime, int, str], list[Figures]]) -> Iterator[str
         "number",
         "design",
         "makespan / bound",
+        "/ clairvoyant",
         "calls / bound",
         "noticed after, s",
         "refused",
@@ -478,6 +292,7 @@ def table(results: dict[tuple[Regime, int, str], list[Figures]]) -> Iterator[str
             f"{jobs}",
             design,
             _spread([each.makespan for each in figures], ".3f"),
+            _spread([each.beside_clairvoyant for each in figures], ".3f"),
             _spread([each.calls for each in figures], ".3f"),
             _spread([each.noticed_s for each in figures], ".1f"),
             _spread([100 * each.refused for each in figures], ".1f") + " %",
@@ -504,16 +319,16 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="how often each batch is run")
     parser.add_argument("--designs", nargs="+", choices=list(DESIGNS), default=list(DESIGNS))
     parser.add_argument("--regimes", nargs="+", metavar="NAME", help="only those whose names begin like this")
-    parser.add_argument("--disturbed", action="store_true", help="drift, errors and an outage instead")
+    parser.add_argument("--sets", nargs="+", choices=list(SETS), default=["steady"], help="which services")
     parser.add_argument("--quick", action="store_true", help="a look at some of it in less than a minute")
     options = parser.parse_args()
     regimes = [
         regime
-        for regime in (DISTURBED if options.disturbed else REGIMES)
+        for regime in [each for name in options.sets for each in SETS[name]]
         if options.regimes is None or regime.name.startswith(tuple(options.regimes))
     ]
     if options.quick:
-        regimes, options.jobs, options.rounds = [REGIMES[0], REGIMES[6]], [30], 1
+        regimes, options.jobs, options.rounds = [STEADY[0], STEADY[6]], [30], 1
         options.designs = ["facewarp", "every 1 s", "back-off"]
     results: dict[tuple[Regime, int, str], list[Figures]] = {}
     for seed in range(options.rounds):

@@ -43,7 +43,7 @@ _MOVED = 0.05
 _LEAST_GAP, _LEAST_GAP_AGAIN, _MOST_GAP = 0.05, 0.3, 0.6
 """A look in vain is followed by the next after so much of the time that the task has taken, at least and at most."""
 
-_LEAST_GAP_S, _MOST_GAP_S = 0.02, 60.0
+_LEAST_GAP_S, _MOST_GAP_S = 0.005, 60.0
 
 _ENOUGH = 20
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 from collections import defaultdict
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterable, Iterator
 from contextlib import asynccontextmanager
@@ -311,6 +312,22 @@ async def test_aclose_before_anything_ran_begins_nothing() -> None:
     await stream.run()
     assert await places(stream) == []
     assert work.begun == []
+
+
+async def test_how_many_jobs_are_left_is_known_once_the_last_was_read() -> None:
+    work = Work()
+    async with run(jobs(3), work, workers=2) as stream:
+        await settle()
+        assert stream.left() == math.inf, "two workers have a job each, and nobody has asked for more"
+        work.let_go([0])
+        await settle()
+        assert stream.left() == math.inf
+        work.let_go([1])
+        await settle()
+        assert stream.left() == 1, "the idle worker has asked in vain"
+        work.let_go([2])
+        await settle()
+        assert stream.left() == 0
 
 
 async def test_a_taker_that_gives_up_loses_no_outcome() -> None:

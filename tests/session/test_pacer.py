@@ -10,7 +10,7 @@ import random
 import selectors
 import time
 from collections.abc import Callable, Coroutine
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -276,6 +276,44 @@ def test_a_turn_that_came_and_was_not_used_keeps_no_other_call_from_a_closed_gat
     run_quickly(main())
 
 
+@pytest.mark.parametrize(
+    ("left", "expected"),
+    [
+        ([], ["look", "upload", "upload"]),
+        ([3], ["upload", "upload", "look"]),
+        ([3, 30], ["look", "upload", "upload"]),
+        ([math.inf], ["look", "upload", "upload"]),
+    ],
+)
+def test_near_the_end_of_a_batch_an_overdue_look_goes_after_uploads(left: list[float], expected: list[str]) -> None:
+    """Tasks take up to 20 s: at a call a second, twenty looks can be made while the last one is worked on."""
+    went = list[str]()
+
+    async def look(pacer: Pacer) -> None:
+        with pacer.watching(TaskKind.IMAGE_SWAP, is_fresh=True, deadline=math.inf) as watched:
+            await asyncio.sleep(6)
+            assert await pacer.look_turn(watched)
+            went.append("look")
+
+    async def upload(pacer: Pacer) -> None:
+        await asyncio.sleep(6)
+        await pacer.acquire(Priority.UPLOAD)
+        went.append("upload")
+
+    async def main() -> None:
+        pacer = Pacer(1, FixedPolling(image_s=10))
+        with ExitStack() as stack:
+            for number in left:
+                stack.enter_context(pacer.counting(lambda number=number: number))  # type: ignore[misc]
+            async with asyncio.TaskGroup() as group:
+                group.create_task(look(pacer))
+                for _ in range(2):
+                    group.create_task(upload(pacer))
+
+    run_quickly(main())
+    assert went == expected
+
+
 def test_ten_thousand_deadlines_need_no_timer_each() -> None:
     async def main() -> None:
         pacer, loop = Pacer(1, FixedPolling()), asyncio.get_running_loop()
@@ -365,6 +403,19 @@ def test_a_batch_takes_little_more_time_and_calls_than_it_must(rate: float | Non
         assert asyncio.get_running_loop().time() <= 1.05 * least_s
         assert service.calls <= (1.05 if rate == 1 else 1.15) * 3 * jobs
         assert service.refusals <= 0.01 * service.calls
+
+    run_quickly(main())
+
+
+@pytest.mark.parametrize("jobs", [50, 128])
+def test_tasks_that_are_all_worked_on_at_once_are_noticed_soon(jobs: int) -> None:
+    """Nobody knows that they are; were they taken to queue, the last would be noticed long after it was done."""
+    service = Service(None, 1000, random.Random(1))
+
+    async def main() -> None:
+        await run_batch(service, Pacer(None, LearntPolling({kind: Durations(6) for kind in TaskKind})), jobs)
+        assert asyncio.get_running_loop().time() <= 1.25 * max(service.done_at)
+        assert service.calls <= 1.25 * 3 * jobs
 
     run_quickly(main())
 
