@@ -77,8 +77,8 @@ class CacheReader:
     """Reads what is in memory at once, and in a thread, ahead, what is not; for Linux.
 
     A visit to a thread costs twice what reading 200 KB costs, and what was read there is in another processor's cache:
-    so files are opened in a thread, and only what the disk has to be waited for is read there. A file that is found not
-    to be in memory, or on a file system that cannot tell, is read in threads to its end.
+    so files are opened in a thread, and only what the disk has to be waited for is read there: a file that is found not
+    to be in memory, until it is found there again, and one on a file system that cannot tell, to its end.
 
     Args:
         file: The file, as it was looked at.
@@ -96,7 +96,7 @@ class CacheReader:
         self._descriptor = -1
         self._length = 0
         """How much was read and returned."""
-        self._may_be_cached = True
+        self._may_be_cached = self._can_tell = True
         self._ahead: asyncio.Future[int] | None = None
         self._buffer_ahead: bytearray | None = None
 
@@ -111,7 +111,7 @@ class CacheReader:
         except OSError as error:
             if error.errno not in _NOT_NOW:
                 raise _unreadable(self._file, error) from error
-            self._may_be_cached = False
+            self._may_be_cached, self._can_tell = False, error.errno == errno.EAGAIN
             return None
         if self._length + count >= self._file.size:
             self._end()  # here too: a file system that knows what is in memory has the file's state there
@@ -135,8 +135,24 @@ class CacheReader:
             raise _unreadable(self._file, error) from error
         chunk = self._take(count)
         if not self._may_be_cached and self._length < self._file.size:
-            self._read_ahead()
+            self._may_be_cached = self._is_cached_again()
+            if not self._may_be_cached:
+                self._read_ahead()
         return chunk
+
+    def _is_cached_again(self) -> bool:
+        """Tell whether what a thread would read next is in memory to its end, further than the system reads ahead.
+
+        The system says "not now" for other reasons too, such as somebody else's hand on the page.
+        """
+        if not self._can_tell:
+            return False
+        assert _NOWAIT is not None
+        last = min(self._length + CHUNK_BYTES, self._file.size) - 1
+        try:
+            return os.preadv(self._descriptor, [bytearray(1)], last, _NOWAIT) == 1
+        except OSError:
+            return False
 
     def _renew_buffer(self) -> None:
         """Have a buffer that nothing is sent from, of the size for the way of reading."""
