@@ -181,6 +181,8 @@ class DistributedPipeline:
         await self._tasks.__aexit__(None, None, None)
 
     def _lost(self, _reading: asyncio.Task[None]) -> None:
+        if self._left:
+            return
         lost = f"the connection to {COORDINATOR} was lost; the journal has what was done until then"
         self._sender.fail(ClusterError(lost))
 

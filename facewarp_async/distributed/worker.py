@@ -77,7 +77,7 @@ class Part:
         self._scopes: set[anyio.CancelScope] = set()
         self.untold: list[JobRecord] = []
         """What became of creates, where the coordinator has not heard of it."""
-        self._is_closing = False
+        self._closing = asyncio.Event()
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._reading: asyncio.Task[None] | None = None
@@ -173,7 +173,7 @@ class Part:
             pipeline.stop(error)
 
     def _end_shards(self) -> None:
-        self._is_closing = True
+        self._closing.set()
         for scope in self._scopes:
             scope.cancel()
         if not self._scopes:
@@ -181,7 +181,7 @@ class Part:
 
     async def run_shard(self, number: int) -> None:
         """Run a shard's jobs."""
-        begun = None if self._is_closing else await self.link.call("begin", number)
+        begun = await self._begin(number)
         if begun is None:
             return
         attempt, packed, places, stopped = begun
@@ -196,10 +196,19 @@ class Part:
             self._scopes.discard(scope)
             if not self._scopes:
                 self._is_idle.set()
-                if self._is_closing:
+                if self._closing.is_set():
                     self.link.close()
-        if scope.cancelled_caught and not self._is_closing:
+        if scope.cancelled_caught and not self._closing.is_set():
             raise ClusterError(f"the connection to {COORDINATOR} was lost")
+
+    async def _begin(self, number: int) -> Value:
+        """Ask for a shard; ``None``: there is nothing left to do."""
+        try:
+            return None if self._closing.is_set() else await self.link.call("begin", number)
+        except ClusterError:
+            if self._closing.is_set():  # it was while this was asked
+                return None
+            raise
 
     async def _run(
         self, attempt: tuple[int, int], jobs: Sequence[tuple[int, NumberedJob]], stopped: bytes | None

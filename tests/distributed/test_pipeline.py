@@ -72,7 +72,7 @@ def serve(tmp_path: Path) -> Serve:
         async with (
             LocalService(runner=InstantRunner(), **options) as service,
             LocalCluster(  # type: ignore[no-untyped-call]  # Dask's
-                n_workers=2, threads_per_worker=2, processes=False, asynchronous=True, dashboard_address=None
+                n_workers=2, threads_per_worker=2, processes=False, asynchronous=True, dashboard_address=":0"
             ) as cluster,
             Client(cluster, asynchronous=True) as dask,  # type: ignore[no-untyped-call]  # the same
             FaceSwapClient(
