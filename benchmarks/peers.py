@@ -1,7 +1,8 @@
 """A batch and two large uploads, beside the clients of other services that somebody might pick instead.
 
-    python -m venv /tmp/peers && /tmp/peers/bin/pip install magic_hour replicate wavespeed aiohttp attrs
-    python -m benchmarks peers --python /tmp/peers/bin/python
+    python -m benchmarks peers --install
+
+That installs them from PyPI into an environment of their own, or uses the one that was made before.
 
 Each client talks to a stand-in of its own service (`standin.py`), which takes the same time for a task and sends
 results of the same length; one process serves all protocols. All jobs are begun at once, with the same stages: media
@@ -37,6 +38,7 @@ from typing import Any
 from attrs import frozen
 
 from benchmarks.harness import Cost, LagWatch, Meter, print_table, run_module, spread, verdict
+from benchmarks.others import python_with_others
 from benchmarks.standin import standin
 
 PNG = b"\x89PNG\r\n\x1a\n"
@@ -292,7 +294,8 @@ def main() -> None:
         run_here(name, part, url, Path(folder))
         return
     parser = argparse.ArgumentParser(prog="python -m benchmarks peers", description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--python", help="one that has the peers; without it only this project is run")
+    parser.add_argument("--install", action="store_true", help="have the peers in an environment of their own")
+    parser.add_argument("--python", help="one that has the peers; without it or --install, only this project is run")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=list(PEERS))
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--jobs", type=int, default=50)
@@ -302,11 +305,12 @@ def main() -> None:
     given = parser.parse_args()
     if given.quick:
         given.rounds, given.jobs, given.task_s, given.large_mb = 1, 3, 0.2, 2
-    names = [*OURS, *(given.peers if given.python else [])]
-    if given.python is None:
-        print("no --python with the peers was given: this project alone")
+    python = python_with_others() if given.install else given.python
+    names = [*OURS, *(given.peers if python else [])]
+    if python is None:
+        print("neither --install nor --python was given: this project alone")
     options = {"rounds": given.rounds, "jobs": given.jobs, "task_s": given.task_s, "large_mb": given.large_mb}
-    compare(names, given.python, **options)
+    compare(names, python, **options)
 
 
 if __name__ == "__main__":

@@ -3,11 +3,11 @@
     python -m benchmarks transfers                     everything
     python -m benchmarks transfers upload --rounds 7   one large file
     python -m benchmarks transfers eight               eight large files at once
-    python -m benchmarks transfers many --foreign /tmp/foreign/bin/python
+    python -m benchmarks transfers many --install
     python -m benchmarks transfers download
 
 Every run is a process of its own against the sink in C (`sink.c`). Ratios are those of a round to curl's, or to the
-contestant that is named. For `many`, `--foreign` names a Python that has httpx and boto3.
+contestant that is named. For `many`, `--install` brings httpx and boto3, in an environment of their own.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ import aiohttp
 import anyio
 
 from benchmarks.harness import Contest, Cost, print_table, run_module, run_program, spread, verdict
+from benchmarks.others import python_with_others
 from benchmarks.sinks import Sink, Workshop
 
 MIB = 1024 * 1024
@@ -284,6 +285,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=500, help="size of the large file, in MiB")
     parser.add_argument("--files", type=int, default=2000, help="how many small ones")
     parser.add_argument("--concurrency", type=int, nargs="+", default=[8, 32, 64])
+    parser.add_argument("--install", action="store_true", help="have httpx and boto3 in an environment of their own")
     parser.add_argument("--foreign", help="a Python that has httpx and boto3")
     parser.add_argument("--disk", type=Path, default=Path(tempfile.gettempdir()), help="where syncing is measured")
     parser.add_argument("--quick", action="store_true", help="so little that the figures mean nothing")
@@ -305,7 +307,7 @@ def main() -> None:
                 rounds=given.rounds,
                 count=given.files,
                 concurrencies=given.concurrency,
-                foreign=given.foreign,
+                foreign=python_with_others() if given.install else given.foreign,
             )
         if given.part in {"all", "download"}:
             download(shop, ways, rounds=given.rounds, size=size, count=max(20, given.files // 10), disk=given.disk)
