@@ -141,21 +141,12 @@ def stay_on_the_site(_app: Sphinx, _name: str, source: list[str]) -> None:
     source[0] = re.sub(r"\[[^\]]*\]\(\.\./([A-Z]+\.md)\)", r"`\1`", source[0])
 
 
-def leave_out_absent(app: Sphinx, name: str, source: list[str]) -> None:
-    """Take pages that are not written yet out of the table of contents."""
-    if name == "index":
-        for page in ("report", "files-elsewhere", "several-machines", "local-service"):
-            if page not in app.env.found_docs:
-                source[0] = source[0].replace(f"\n{page}\n", "\n")
-
-
 def setup(app: Sphinx) -> dict[str, bool]:
     """Be an extension of Sphinx."""
     app.add_directive("error-table", ErrorTable)
     app.add_directive("error-reference", ErrorReference)
     app.add_lexer("csv", TextLexer)  # Pygments knows none, and columns need no colours
     app.connect("source-read", stay_on_the_site)
-    app.connect("source-read", leave_out_absent)
     app.connect("missing-reference", link_public_name)
     app.connect("autodoc-process-docstring", keep_colons, priority=400)
     app.connect("autodoc-process-docstring", explain_alias)
