@@ -16,7 +16,6 @@ from facewarp_async.errors import (
     ServerError,
     ServiceError,
     TaskFailedError,
-    error_for_code,
 )
 from facewarp_async.models import (
     AccessToken,
@@ -33,6 +32,7 @@ from facewarp_async.models import (
     VideoResult,
 )
 from facewarp_async.redaction import clean_text, redact_text
+from facewarp_async.wire.codes import error_for_code
 from facewarp_async.wire.converter import ShapeError, structure
 from facewarp_async.wire.json import loads
 from facewarp_async.wire.shapes import (

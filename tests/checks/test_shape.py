@@ -102,7 +102,10 @@ def _classes() -> set[str]:
 @cache
 def _public_classes() -> set[str]:
     names: set[str] = set()
-    for path in (PACKAGE / "__init__.py", PACKAGE / "server" / "__init__.py", PACKAGE / "testing" / "__init__.py"):
+    for path in [
+        PACKAGE / "__init__.py",
+        *(PACKAGE / name / "__init__.py" for name in ("server", "testing", "distributed")),
+    ]:
         for node in tree(path).body:
             if isinstance(node, ast.Assign | ast.AnnAssign) and "__all__" in ast.unparse(node).partition("=")[0]:
                 assert node.value is not None
