@@ -10,6 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import overload
 
 from facewarp_async.models import Asset, Job, MediaType, SwapResult, VideoResult
+from facewarp_async.pipeline.fingerprints import Fingerprints
 from facewarp_async.urls import Location, RemoteFile
 
 _EXTENSIONS = {media_type.extension for media_type in MediaType} | {".jpeg"}
@@ -27,22 +28,21 @@ class NameBook:
     """
 
     def __init__(self) -> None:
-        self._taken: set[bytes] = set()
+        self._taken = Fingerprints()
 
     def claim(self, job: Job) -> str:
         """Return the job's name, with ``/`` between folders; a number is added where the name is taken."""
         wanted = _wanted(job)
         name, number = wanted, 1
-        while _fingerprint(name) in self._taken:
+        while not self._taken.add(_fingerprint(name)):
             number += 1
             name = f"{wanted}-{number}"
-        self._taken.add(_fingerprint(name))
         return name
 
 
-def _fingerprint(name: str) -> bytes:
+def _fingerprint(name: str) -> int:
     folded = unicodedata.normalize("NFC", unicodedata.normalize("NFD", name).casefold())
-    return hashlib.blake2b(folded.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+    return int.from_bytes(hashlib.blake2b(folded.encode("utf-8", "surrogateescape"), digest_size=8).digest(), "big")
 
 
 def _wanted(job: Job) -> str:
