@@ -4,7 +4,7 @@ How it works, from the bottom up:
 
 - **Durations.** How long a kind of task takes is a log-normal distribution that follows what is seen (`durations.py`).
 - **Windows.** How many tasks the service works on at once is not told. There is a belief for each of some sizes, from 1
-  to 512, with durations of its own (`windows.py`). Looks judge them. Believed is the largest that explains the looks
+  to all, with durations of its own (`windows.py`). Looks judge them. Believed is the largest that explains the looks
   about as well as the best does: one that is too large is found out by looks that come too early, one that is too small
   never would be, for late looks always succeed.
 - **Plans.** A look is worth a call once its task is done with a probability of 0.85, as the durations have it from its
@@ -64,6 +64,7 @@ class LearntPolling:
         self._scouts: dict[TaskKind, Watch] = {}
         self._early_s: dict[TaskKind, float] = {}  # as they were when tasks were last planned anew
         self._outdated: list[Watch] = []
+        self._outdated_windows: set[Window] = set()
 
     @classmethod
     def for_provider(cls, provider: Provider) -> LearntPolling:
@@ -171,7 +172,9 @@ class LearntPolling:
 
     def outdated(self) -> Iterable[Watch]:
         """Return the tasks that must be planned anew because of what happened since this was last called."""
-        outdated, self._outdated = self._outdated, []
+        outdated = [*self._outdated, *(watch for window in self._outdated_windows for watch in window.begun)]
+        self._outdated.clear()
+        self._outdated_windows.clear()
         return outdated
 
     def _note_begun(self, window: Window, begun: Iterator[Watch]) -> None:
@@ -200,7 +203,7 @@ class LearntPolling:
         credible = list(self._credible())
         if credible[-1] is self._believed and credible[0] is self._smallest:
             return
-        self._outdated += [*self._believed.begun, *credible[-1].begun]
+        self._outdated_windows |= {self._believed, credible[-1]}
         self._believed, self._smallest = credible[-1], credible[0]
         self._early_s.clear()
 
@@ -211,4 +214,4 @@ class LearntPolling:
         planned_s = self._early_s.get(kind, early_s)
         if durations.seen == 1 or abs(early_s - planned_s) > _MOVED * planned_s:
             self._early_s[kind] = early_s
-            self._outdated += self._believed.begun
+            self._outdated_windows.add(self._believed)

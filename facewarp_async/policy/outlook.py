@@ -38,10 +38,11 @@ def work_left_s(window: Window, now: float, *, upcoming: Mapping[TaskKind, int],
 
 def _story(window: Window, now: float, upcoming: Mapping[TaskKind, int], over_s: float, draw: random.Random) -> float:
     free_in = [_ends_in(window, watch, now, draw) for watch in window.begun]
-    free_in += [0.0] * (window.size - len(free_in))
     coming = _coming(window, upcoming, over_s, draw)
+    workers = min(window.size, len(free_in) + max(1, len(coming)))
+    free_in += [0.0] * (workers - len(free_in))
     work_s = sum(_mean_s(window, kind) for _, kind in coming[:-_TOLD])
-    free_in = [seconds + work_s / window.size for seconds in free_in]
+    free_in = [seconds + work_s / workers for seconds in free_in]
     heapq.heapify(free_in)
     end_in = max(free_in)
     for created_in, kind in coming[-_TOLD:]:

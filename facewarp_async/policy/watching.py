@@ -18,6 +18,9 @@ _END_TASKS = 4
 _MOVED_AT_ONCE = 256
 """How many tasks one look may find due: when thousands are, the next look goes on where it ended."""
 
+_PLANNED_AT_ONCE = 32
+"""How many tasks one look may plan anew, likewise."""
+
 _NEVER = Plan(math.inf, math.inf, math.inf)
 
 
@@ -53,6 +56,8 @@ class WatchBook:
         self._bets: list[Entry] = []  # likewise, of those that are bets
         self._made: set[Watched] = set()
         self._may_be_made = 1
+        self._outdated: dict[Watch, None] = {}
+        self._is_behind = False
 
     def __len__(self) -> int:
         return len(self._live)
@@ -88,17 +93,29 @@ class WatchBook:
         watched.version += 1
         watched.plan = self._policy.plan(watched)
         if watched.plan.early < math.inf:
-            heapq.heappush(self._planned, (watched.plan.early, watched.number, watched.version, watched))
+            self._push(self._planned, (watched.plan.early, watched.number, watched.version, watched))
 
     def _settle(self, watched: Watched) -> None:
         """Let another bet be made, if this was one, and plan anew what has to be."""
         self._made.discard(watched)
-        for other in self._policy.outdated():
-            if other in self._live and not other.is_away:
-                self._plan(other)
+        self._plan_anew()
+
+    def _plan_anew(self) -> None:
+        for _ in range(_PLANNED_AT_ONCE):
+            if not self._outdated:
+                self._outdated = dict.fromkeys(self._policy.outdated())
+                if not self._outdated:
+                    self._is_behind = False
+                    return
+            watched, _ = self._outdated.popitem()
+            if isinstance(watched, Watched) and watched in self._live and not watched.is_away:
+                self._plan(watched)
+        self._is_behind = True
 
     def next_at(self, *, at_end: bool) -> float:
         """Return when the next look may be worth a call."""
+        if self._is_behind:
+            return -math.inf
         self._drop_stale(self._planned)
         if due := self._most_overdue():
             return math.inf if due is self._bets and not self._can_bet() else -math.inf
@@ -114,6 +131,7 @@ class WatchBook:
             only_overdue: Whether a look that is merely due can wait, because other calls do.
             at_end: Whether nothing is left to create: the last task is looked at sooner.
         """
+        self._plan_anew()
         self._move_due(now)
         if due := self._most_overdue():
             may_go = due is self._due or self._can_bet()
@@ -132,7 +150,13 @@ class WatchBook:
 
     def _push_due(self, watched: Watched) -> None:
         due = self._bets if watched.plan.is_bet else self._due
-        heapq.heappush(due, (watched.plan.late, watched.number, watched.version, watched))
+        self._push(due, (watched.plan.late, watched.number, watched.version, watched))
+
+    def _push(self, heap: list[Entry], entry: Entry) -> None:
+        heapq.heappush(heap, entry)
+        if len(heap) > 2 * len(self._live) + _MOVED_AT_ONCE:  # most of it does not count any more
+            heap[:] = [entry for entry in heap if not self._is_stale(entry)]
+            heapq.heapify(heap)
 
     def _most_overdue(self) -> list[Entry]:
         """Return the heap whose first one goes before that of the other."""

@@ -10,7 +10,8 @@ from facewarp_async.models import TaskKind
 from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.polling import Watch
 
-SIZES: tuple[int, ...] = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 256, 512)
+SIZES: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1_000_000)
+"""The last one holds all tasks."""
 
 _LEAST, _MOST = 0.03, 0.97
 """No single look says more than this: the durations are learnt too, and may be wrong."""
