@@ -166,12 +166,14 @@ class _Outcome:
     scheduler_cpu_s: float
 
 
-async def _one_batch(cluster: _Cluster, client: FaceSwapClient, folder: Path, files: list[Path]) -> _Outcome:
+async def _one_batch(
+    cluster: _Cluster, client: FaceSwapClient, folder: Path, files: list[Path], shard_size: int
+) -> _Outcome:
     before, begun = await cluster.scheduler_cpu_s(), time.perf_counter()
     jobs = [ImageSwap(path, files[0]) for path in files]
     with tempfile.TemporaryDirectory(dir=folder) as out:
         pipeline = DistributedPipeline(
-            client, cluster.client, journal=Path(out) / "batch.db", output_dir=Path(out) / "out", shard_size=2
+            client, cluster.client, journal=Path(out) / "batch.db", output_dir=Path(out) / "out", shard_size=shard_size
         )
         async with pipeline:
             report = await pipeline.collect(jobs)
@@ -204,7 +206,9 @@ async def uplink(options: argparse.Namespace) -> None:
             took: dict[int, list[_Outcome]] = {size: [] for size in sizes}
             for number in range(options.rounds + 1):  # the first lets all import what they need
                 for size in sizes if number % 2 else reversed(sizes):
-                    outcome = await _one_batch(clusters[size], client, folder, files if number else files[:20])
+                    outcome = await _one_batch(
+                        clusters[size], client, folder, files if number else files[:20], options.shard
+                    )
                     if number:
                         took[size].append(outcome)
     _tell_uplink(options, took)
@@ -355,6 +359,7 @@ def main() -> None:
     parser.add_argument("--files", type=int, default=100)
     parser.add_argument("--size", type=int, default=500, help="of each file, in kB")
     parser.add_argument("--uplink", type=float, default=1.0, help="of each worker, in MB/s")
+    parser.add_argument("--shard", type=int, default=2, help="how many files go to a worker together")
     parser.add_argument("--workers", type=int, default=1000)
     parser.add_argument("--jobs", type=int, default=200_000)
     parser.add_argument("--dir", help="where the journal lies")

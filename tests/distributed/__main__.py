@@ -117,7 +117,7 @@ async def _run(account: Account, cluster: Cluster, draw: random.Random, figures:
             if program.returncode == 0:
                 group.cancel_scope.cancel()
                 return [json.loads(line) for line in told[0].splitlines() if line.startswith("{")]
-            if program.returncode not in {-signal.SIGKILL, 130, 1}:
+            if program.returncode not in {-signal.SIGKILL, -signal.SIGINT, 130, 1}:
                 raise RuntimeError(f"exit code {program.returncode}: {told[1]}")
     raise AssertionError
 
