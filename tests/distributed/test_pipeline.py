@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import anyio
+import fsspec
 import pytest
 from attrs import define, evolve
 from distributed import Client, LocalCluster
@@ -131,6 +132,22 @@ async def test_a_relative_output_folder_stays_relative_in_outcomes(
     assert isinstance(outcome, Completed)
     assert outcome.path == Path("out/0.png")
     assert (report.completed, report.stopped_by) == (1, None)
+
+
+async def test_media_and_results_may_be_at_urls(bench: Bench) -> None:
+    """The cluster is in this process, so all see the same memory."""
+    fsspec.filesystem("memory").pipe_file("/in/a.png", b"\x89PNG\r\n\x1a\na")
+    job = ImageSwap("memory://in/a.png", bench.picture("face"))
+    for resumed in (False, True):
+        pipeline = DistributedPipeline(
+            bench.client, bench.dask, output_dir="memory://out", journal=bench.folder / "batch.db"
+        )
+        async with pipeline:
+            (outcome,) = (await pipeline.collect([job])).outcomes
+        assert isinstance(outcome, Completed), outcome
+        assert (outcome.job, str(outcome.path), outcome.resumed) == (job, "memory://out/a.png", resumed)
+    assert fsspec.filesystem("memory").cat_file("/out/a.png") == b"\x89PNG\r\n\x1a\na"
+    assert len(bench.service.ledger.creations) == 1
 
 
 async def test_jobs_are_read_only_as_far_ahead_as_is_allowed(bench: Bench) -> None:
