@@ -46,6 +46,7 @@ _LEAST_GAP, _LEAST_GAP_AGAIN, _MOST_GAP = 0.05, 0.3, 0.6
 _LEAST_GAP_S, _MOST_GAP_S = 0.005, 60.0
 
 _ENOUGH = 20
+"""How many tasks must have taught what is kept."""
 
 
 class LearntPolling:
@@ -131,17 +132,17 @@ class LearntPolling:
             return Plan(math.inf, math.inf, math.inf)
         durations, known_s = self.durations(watch.taken_for), watch.known_s(began_at)
         is_scout = self._scouts.get(watch.taken_for) is watch
+        early = _SCOUT if is_scout or not watch.is_fresh else _EARLY  # when one that is not fresh began, nobody knows
         eager_s, early_s, late_s = (
-            durations.when_done(probability, not_by_s=known_s)
-            for probability in (_EAGER, _SCOUT if is_scout else _EARLY, _LATE)
+            durations.when_done(probability, not_by_s=known_s) for probability in (_EAGER, early, _LATE)
         )
-        if known_s:
+        if known_s and watch.is_fresh:
             gap = _LEAST_GAP if watch.looks == 1 else _LEAST_GAP_AGAIN
             least_s = known_s + max(_LEAST_GAP_S, gap * known_s)
             most_s = known_s + max(_LEAST_GAP_S, min(_MOST_GAP_S, _MOST_GAP * known_s))
             early_s = min(max(early_s, least_s), most_s)
             eager_s = max(eager_s, known_s * (1 + _LEAST_GAP))
-        elif not durations.seen and not is_scout:
+        elif not durations.seen and not is_scout and watch.is_fresh:
             early_s = late_s
         self._early_s.setdefault(watch.taken_for, durations.when_done(_EARLY))
         is_bet = not is_scout and watch.begins[self._smallest.index] == math.inf

@@ -83,9 +83,11 @@ def test_a_task_of_an_earlier_run_is_due_at_once_and_teaches_nothing() -> None:
     watch = Watch(IMAGE, 100, is_fresh=False)
     policy.add(watch)
     assert policy.plan(watch) == Plan(100, 100, 100)
-    look(policy, watch, 100, done=False)
+    look(policy, watch, 100.1, done=False)
     assert policy.durations(IMAGE).seen == 0
-    assert 100 < policy.plan(watch).early < math.inf
+    assert policy.plan(watch).early == pytest.approx(100 + policy.durations(IMAGE).when_done(0.3), abs=0.1)
+    look(policy, watch, 200, done=True)
+    assert policy.durations(IMAGE).seen == 0
 
 
 def test_where_beliefs_differ_on_whether_a_task_has_begun_a_look_at_it_is_a_bet() -> None:
