@@ -32,7 +32,7 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> Iterator[s
     """
     with _hold(path) as descriptor:
         _check_length(descriptor, path)
-        version = _check_header(os.pread(descriptor, _HEADER_BYTES, 0), path, len(migrations))
+        _check_header(os.pread(descriptor, _HEADER_BYTES, 0), path, len(migrations))
         try:
             _check_with_log(path)
             with closing(sqlite3.connect(path, isolation_level=None, timeout=0)) as connection:
@@ -40,6 +40,8 @@ def open_database(path: Path, migrations: Migrations = MIGRATIONS) -> Iterator[s
                 connection.execute("BEGIN EXCLUSIVE")  # fails at once where another connection holds the file
                 _check_pages(connection, path)
                 connection.execute("COMMIT")
+                # Not from the header that was looked at: SQLite has taken back since what a crash had left half done.
+                (version,) = connection.execute("PRAGMA user_version").fetchone()
                 if version < len(migrations):
                     _migrate(connection, migrations[version:], len(migrations))
                 connection.execute("PRAGMA journal_mode=WAL")
@@ -113,20 +115,19 @@ def _check_length(descriptor: int, path: Path) -> None:
         raise _damaged(path)
 
 
-def _check_header(header: bytes, path: Path, newest: int) -> int:
-    """Return the version of a journal from its file's first bytes (https://sqlite.org/fileformat.html, "The Database
-    Header"). SQLite is not let near another program's file: it would tidy up after that program's last crash.
+def _check_header(header: bytes, path: Path, newest: int) -> None:
+    """See by a file's first bytes (https://sqlite.org/fileformat.html, "The Database Header") that it is a journal.
+
+    SQLite is not let near another program's file: it would tidy up after that program's last crash.
     """
     if not header:
-        return 0
+        return
     if len(header) < _HEADER_BYTES or not header.startswith(_MAGIC):
         raise _damaged(path)
     if int.from_bytes(header[68:72], "big") != APPLICATION_ID:
         raise JournalCorruptError(f"{path}: is another program's database, not a journal; it was not changed")
-    version = int.from_bytes(header[60:64], "big")
-    if version > newest:
+    if int.from_bytes(header[60:64], "big") > newest:
         raise JournalCorruptError(f"{path}: was written by a later version of facewarp-async; it was not changed")
-    return version
 
 
 def _check_with_log(path: Path) -> None:

@@ -98,6 +98,29 @@ def test_a_migration_that_fails_changes_nothing(path: Path) -> None:
         assert connection.execute("SELECT count(*) FROM jobs").fetchone() == (3,)
 
 
+@pytest.mark.parametrize("version", range(len(LATER)))
+def test_a_migration_that_was_killed_at_its_commit_is_made_anew(path: Path, version: int) -> None:
+    """The file says already that it is new, and SQLite takes that back when it is opened."""
+    if version:
+        fill(path, 3, migrations=LATER[:version])
+    log = path.with_name(f"{path.name}-journal")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode=DELETE")
+        connection.execute("PRAGMA synchronous=OFF")  # the log is whole before the commit, not during it
+        connection.execute("BEGIN IMMEDIATE")
+        for statement in [statement for statements in LATER[version:] for statement in statements]:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version={len(LATER)}")
+        connection.execute(f"PRAGMA application_id={APPLICATION_ID}")
+        held_back = log.read_bytes()
+        connection.execute("COMMIT")
+    log.write_bytes(held_back)
+    for _ in range(2):
+        with open_database(path, LATER) as connection:
+            assert connection.execute("PRAGMA user_version").fetchone() == (len(LATER),)
+            assert connection.execute("SELECT count(note) FROM jobs").fetchone() == (3 if version else 0,)
+
+
 def test_a_later_version_is_refused_and_not_changed(path: Path) -> None:
     fill(path, 3, migrations=LATER)
     with refused(path, JournalCorruptError, "later version"):
@@ -297,12 +320,15 @@ import os, signal, sys
 from pathlib import Path
 from facewarp_async.journal.opening import open_database
 path, what = Path(sys.argv[1]), sys.argv[2]
+begins, begun = os.pipe()
 with open_database(path):
     child = os.fork()
     if not child:
+        os.write(begun, b"!")
         if what != "child ends":
             sys.stdin.read()
         os._exit(0)
+    os.read(begins, 1)
     if what == "child ends":
         os.waitpid(child, 0)
         print("child ended", flush=True)
