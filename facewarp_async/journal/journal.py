@@ -33,7 +33,7 @@ _WITH_TASKS = "SELECT key, kind, updated_at FROM jobs WHERE state IN ('intent', 
 _PUT_RUN = f"INSERT INTO runs ({RUN_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?)"  # noqa: S608 - the same
 _UPDATE_RUN = (
     f"UPDATE runs SET ({RUN_COLUMNS}) = (?, ?, ?, ?, ?, ?) "  # noqa: S608 - the same
-    "WHERE number = (SELECT max(number) FROM runs)"
+    "WHERE number = (SELECT max(number) FROM runs) AND began_at = ?"  # else its own note was lost: of another run
 )
 _ALL_RUNS = f"SELECT {RUN_COLUMNS} FROM runs ORDER BY number"  # noqa: S608 - the same
 _RUN_INTERVAL_S = 1.0
@@ -156,7 +156,8 @@ class Journal:
 
     def _post_run(self) -> None:
         if self._look_at_run is not None:
-            self._commits.post(_UPDATE_RUN, self._look_at_run().to_row())
+            run = self._look_at_run()
+            self._commits.post(_UPDATE_RUN, (*run.to_row(), run.began_at))
             self._run_due = time.monotonic() + _RUN_INTERVAL_S
 
     async def runs(self) -> list[RunRecord]:

@@ -187,6 +187,18 @@ async def test_a_connection_that_was_never_made_is_no_call(world: World) -> None
     assert [dict(run.calls) for run in await runs(world)] == [{}]
 
 
+async def test_a_run_whose_note_was_lost_changes_no_other(path: Path) -> None:
+    """The disk was full when it began, and is not when it ends."""
+    earlier = RunRecord(provider="one", began_at=1.0, seen_at=2.0, ending=Ending.FINISHED)
+    async with Journal(path, realm="r") as journal:
+        journal.begin_run(lambda: earlier)
+        journal.end_run()
+        journal.begin_run(lambda: RunRecord(provider="two", began_at=3.0, seen_at=4.0))
+        await journal._commits.execute("DELETE FROM runs WHERE provider = 'two'")
+        journal.end_run()
+        assert await journal.runs() == [earlier]
+
+
 async def test_the_first_journals_are_brought_up_to_date(path: Path) -> None:
     await anyio.to_thread.run_sync(_make_first, path)
     async with Journal(path, realm="realm") as journal:
