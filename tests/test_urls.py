@@ -96,6 +96,8 @@ def test_a_relative_path_may_lead_up() -> None:
         ("https://h/a.png?X-Amz-Signature=secret&x=1", "https://h/a.png?***"),
         ("https://me:secret@h/a.png#secret", "https://me:***@h/a.png#***"),
         ("sftp://me:secret@h/a:b@c.png", "sftp://me:***@h/a:b@c.png"),
+        ("ftp://me:se:cr@et@h:21/a.png", "ftp://me:***@h:21/a.png"),
+        ("https://secret@h:80/a.png", "https://***@h:80/a.png"),
         ("abfs://box@account.net/a.png", "abfs://box@account.net/a.png"),
         ("s3://b/a?b#c.png", "s3://b/a?b#c.png"),
     ],

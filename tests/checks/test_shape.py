@@ -111,9 +111,9 @@ def _public_classes() -> set[str]:
                 assert node.value is not None
                 names |= set(ast.literal_eval(node.value))
     for path in modules():
-        for node in ast.walk(tree(path)):
-            if isinstance(node, ast.ClassDef) and node.name in names:
-                names |= {ast.unparse(base) for base in node.bases}
+        for found in ast.walk(tree(path)):
+            if isinstance(found, ast.ClassDef) and found.name in names:
+                names |= {ast.unparse(base) for base in found.bases}
     return names
 
 

@@ -17,7 +17,7 @@ from attrs import evolve
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Limits, Provider, Timeouts
-from facewarp_async.models import ImageSwap, Job, MultiFaceSwap
+from facewarp_async.models import Asset, ImageSwap, Job, MultiFaceSwap
 from facewarp_async.pipeline import Completed, Failed, Outcome, SwapPipeline
 from facewarp_async.policy.retry import RetryPolicy
 
@@ -32,7 +32,8 @@ def jobs_of(folder: Path) -> list[Job]:
 
 
 def record(outcome: Outcome) -> dict[str, object]:
-    name = outcome.job.media.name if isinstance(outcome.job.media, Path) else outcome.job.media.key
+    media = outcome.job.media
+    name = media.key if isinstance(media, Asset) else media.name
     if isinstance(outcome, Completed):
         return {"name": name, "state": "done", "path": str(outcome.path), "resumed": outcome.resumed}
     if isinstance(outcome, Failed):

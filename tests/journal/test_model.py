@@ -160,7 +160,7 @@ class Histories(RuleBasedStateMachine):
 
     def _check(self, report: BatchReport, *, held: bool) -> None:
         for outcome in report.outcomes:
-            if isinstance(outcome, Completed) and outcome.path is not None:
+            if isinstance(outcome, Completed) and isinstance(outcome.path, Path):
                 assert isinstance(outcome.job.media, Path)
                 assert outcome.path.read_bytes() == outcome.job.media.read_bytes()
             if isinstance(outcome, Failed):

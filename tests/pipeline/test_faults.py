@@ -90,7 +90,7 @@ def check_outcome(outcome: Outcome, job: Job, bench: Bench) -> None:
                 assert path is None
             else:
                 assert isinstance(job.media, Path)
-                assert path is not None
+                assert isinstance(path, Path)
                 assert path.read_bytes() == job.media.read_bytes()
         case Failed(error=error, stage=stage, task_id=task_id) if isinstance(error, tuple(BROKEN.values())):
             assert isinstance(job.media, Path)

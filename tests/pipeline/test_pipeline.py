@@ -172,7 +172,7 @@ async def test_the_jobs_of_a_folder_run_as_they_are_found(bench: Bench) -> None:
     assert isinstance(failed(outcomes.pop(1)).error, UnsupportedFormatError)
     paths = [completed(outcome).path for outcome in outcomes]
     assert paths == [out / name for name in ("1.png", "a/film.mp4", "b/2.png", "b/deep/3.png")]
-    assert all(path is not None and path.is_file() for path in paths)
+    assert all(isinstance(path, Path) and path.is_file() for path in paths)
 
 
 # Limits
@@ -463,7 +463,7 @@ async def test_media_of_the_same_name_get_results_of_their_own(bench: Bench) -> 
     assert [outcome.path for outcome in outcomes] == [
         bench.out / name for name in ("photo.png", "photo-2.png", "photo-3.png")
     ]
-    assert [outcome.path.read_bytes() for outcome in outcomes if outcome.path] == [
+    assert [outcome.path.read_bytes() for outcome in outcomes if isinstance(outcome.path, Path)] == [
         PNG + label for label in (b"one", b"two", b"three")
     ]
 

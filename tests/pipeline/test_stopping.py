@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
@@ -86,7 +87,8 @@ async def test_tasks_that_go_on_when_the_credits_end_are_finished_and_fetched(se
         assert sorted(kinds(outcomes)) == ["Completed"] * 5 + ["Failed"] + ["Skipped"] * 24
         assert len(bench.ledger.creations) == 5
         assert creates(bench) == 6
-        assert all(outcome.path and outcome.path.is_file() for outcome in outcomes if isinstance(outcome, Completed))
+        paths = [outcome.path for outcome in outcomes if isinstance(outcome, Completed)]
+        assert all(isinstance(path, Path) and path.is_file() for path in paths)
 
 
 async def test_creates_on_their_way_when_the_credits_end_are_not_cut_off(serve: Serve) -> None:
