@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import os
 import resource
 import statistics
@@ -161,6 +162,13 @@ def spread(values: Iterable[float], digits: int = 2) -> str:
     """Write the median and the range."""
     given = list(values)
     return f"{statistics.median(given):.{digits}f} ({min(given):.{digits}f}-{max(given):.{digits}f})"
+
+
+def interval_of_median(values: Sequence[float]) -> tuple[float, float]:
+    """Return between what the median of what was sampled lies with 95 % confidence, whatever the distribution."""
+    ordered, reach = sorted(values), 0.98 * math.sqrt(len(values))
+    middle = (len(ordered) - 1) / 2
+    return ordered[max(0, math.floor(middle - reach))], ordered[min(len(ordered) - 1, math.ceil(middle + reach))]
 
 
 def print_table(title: str, columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:

@@ -16,7 +16,6 @@ import argparse
 import asyncio
 import hashlib
 import json
-import math
 import os
 import shutil
 import statistics
@@ -30,7 +29,7 @@ from pathlib import Path
 import aiohttp
 import anyio
 
-from benchmarks.harness import Contest, Cost, print_table, run_module, run_program, spread, verdict
+from benchmarks.harness import Contest, Cost, interval_of_median, print_table, run_module, run_program, spread, verdict
 from benchmarks.others import python_with_others
 from benchmarks.sinks import Sink, Workshop
 
@@ -160,13 +159,6 @@ def progress(sink: Sink, path: Path, *, pairs: int) -> None:
     )
     what = f"{told['calls']:.0f} callbacks an upload, {told['each_s'] * 1e6:.2f} µs each"
     verdict(f"{what}: {share:.2%} of the upload's CPU, less than 1 %", met=share < 0.01)
-
-
-def interval_of_median(values: list[float]) -> tuple[float, float]:
-    """Return between what the median of what was sampled lies with 95 % confidence, whatever the distribution."""
-    ordered, reach = sorted(values), 0.98 * math.sqrt(len(values))
-    middle = (len(ordered) - 1) / 2
-    return ordered[max(0, math.floor(middle - reach))], ordered[min(len(ordered) - 1, math.ceil(middle + reach))]
 
 
 def eight(shop: Workshop, ways: list[bool], *, rounds: int, size: int) -> None:
