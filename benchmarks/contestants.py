@@ -68,7 +68,7 @@ async def measured(work: Work, before: Work, *, is_watched: bool) -> None:
     async with watch if is_watched else nullcontext():
         with Meter() as meter:
             await work()
-    meter.tell(lag_ms=watch.longest_ms)
+    meter.tell(lag_ms=watch.longest_ms, work_ms=watch.most_work_ms)
 
 
 async def pool(items: Iterator[T], workers: int, work: Callable[[T], Awaitable[object]]) -> None:

@@ -30,12 +30,14 @@ class Cost:
         cpu_s: Seconds of CPU, all threads of the process, its children not.
         grown_mib: By how much its memory peaked above what it had at the beginning.
         lag_ms: The longest time that its event loop was held up; 0 where that was not looked at.
+        work_ms: The most CPU that the loop's thread took in such a time: what others on the machine cannot add to.
     """
 
     wall_s: float
     cpu_s: float
     grown_mib: float = 0.0
     lag_ms: float = 0.0
+    work_ms: float = 0.0
 
     @classmethod
     def told(cls, line: str) -> Self:
@@ -85,10 +87,10 @@ def _memory_kib(name: str) -> int:
 
 
 class LagWatch:
-    """Finds the longest time that an event loop was held up while the block ran."""
+    """Finds the longest time that an event loop was held up while the block ran, and the most work in such a time."""
 
     def __init__(self) -> None:
-        self.longest_ms = 0.0
+        self.longest_ms = self.most_work_ms = 0.0
 
     async def __aenter__(self) -> Self:
         self._task = asyncio.ensure_future(self._watch())
@@ -101,9 +103,10 @@ class LagWatch:
 
     async def _watch(self) -> None:
         while True:
-            begun = time.perf_counter()
+            begun, worked = time.perf_counter(), time.thread_time()
             await asyncio.sleep(0.001)
             self.longest_ms = max(self.longest_ms, (time.perf_counter() - begun - 0.001) * 1000)
+            self.most_work_ms = max(self.most_work_ms, (time.thread_time() - worked) * 1000)
 
 
 def run_module(
