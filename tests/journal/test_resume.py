@@ -270,9 +270,9 @@ async def test_a_file_that_changed_while_it_was_sent_goes_on_once_it_is_left_alo
     jobs = world.jobs(1)
     send = world.client.upload
 
-    async def touch_and_send(file: Any) -> Asset:
+    async def touch_and_send(file: Any, **options: Any) -> Asset:
         await anyio.to_thread.run_sync(Path(file.path).touch)
-        asset: Asset = await send(file)
+        asset: Asset = await send(file, **options)
         return asset
 
     monkeypatch.setattr(world.client, "upload", touch_and_send)
