@@ -10,6 +10,7 @@ _BEARER = re.compile(r"(Bearer\s+)[^\s\"'<>,]+", re.IGNORECASE)
 _SECRET_FIELD = re.compile(
     r"""((?:access_token|refresh_token|client_secret)["']?\s*[:=]\s*["']?)[^"'&\s,}]+""", re.IGNORECASE
 )
+_URL_PASSWORD = re.compile(r"(://[^\s/:@'\"]*:)[^\s/'\"]+(?=@)")
 _MASK = "***"
 _BREAKS = re.compile(r"[\t\n\v\f\r\x85\u2028\u2029]+")
 _OBEYED = re.compile(r"[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -22,11 +23,11 @@ def redact_url(url: str) -> str:
 
 
 def redact_text(text: str, secrets: Iterable[str] = ()) -> str:
-    """Take URL signatures, bearer tokens and the given secrets out of a text."""
+    """Take URLs' signatures and passwords, bearer tokens and the given secrets out of a text."""
     for secret in secrets:
         if secret:
             text = text.replace(secret, _MASK)
-    for pattern in (_SECRET_PARAMETER, _BEARER, _SECRET_FIELD):
+    for pattern in (_SECRET_PARAMETER, _BEARER, _SECRET_FIELD, _URL_PASSWORD):
         text = pattern.sub(rf"\1{_MASK}", text)
     return text
 

@@ -16,7 +16,10 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)://")
 _LOCAL = {"file", "local"}
 _ENCODED = {"http", "https"}
 """Schemes whose URLs are percent-encoded and may have a query. With all others the name stands as it is."""
-_PASSWORD = re.compile(r"(?<=:)[^:@]*(?=@)")
+_PASSWORD = re.compile(r"(?<=:).*(?=@)")
+"""It may hold further colons and at-signs."""
+_TOKEN = re.compile(r"^[^:@]+(?=@)")
+"""Who has no password is known by a secret name, at a web server; elsewhere it is a container's name."""
 _VISIBLE_ASCII = "".join(map(chr, range(0x21, 0x7F)))
 _SIGNATURES = {"x-amz-signature", "x-goog-signature", "signature", "sig"}
 _SIGNING = re.compile(
@@ -33,6 +36,7 @@ def _hide(url: str) -> str:
     if scheme.lower() in _ENCODED:
         path, mark = _before_query(path)
         path += f"{mark}***" if mark else ""
+        authority = _TOKEN.sub("***", authority)
     return scheme + separator + _PASSWORD.sub("***", authority) + slash + path
 
 

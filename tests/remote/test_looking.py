@@ -108,7 +108,7 @@ async def test_a_refusal_shows_no_signature(site: Site, status: int, error: type
 async def test_no_signature_that_a_driver_tells_of_is_shown() -> None:
     file = RemoteFile("https://h/a.png?sig=the-secret")
     with pytest.raises(FaceWarpError) as caught, reading(file):
-        raise OSError(f"{file.url} is refused, and so is http://h/b.png?token=the-secret")
+        raise OSError(f"{file.url} is refused, and so are http://h/b.png?token=the-secret ftp://me:the-secret@h/b")
     assert "the-secret" not in str(caught.value)
     assert caught.value.__cause__ is None
 
