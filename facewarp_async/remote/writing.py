@@ -39,17 +39,21 @@ class RemoteWriting:
 
     Args:
         file: The file. One that exists is replaced.
+        attempt: The how many-th writing of it this is, from 1: one before may still be ending in its thread.
     """
 
-    def __init__(self, file: RemoteFile) -> None:
+    def __init__(self, file: RemoteFile, *, attempt: int = 1) -> None:
         self._file = file
+        self._attempt = attempt
         self._line = Line()
         self._pending: list[Future[None]] = []
         self._failure: FaceWarpError | None = None
         self._length = 0
         self._place: Place | None = None
         self._opened: Any = None
-        self._part = ""
+        self._part: RemoteFile | None = None
+        """What it is written under and renamed from; ``None`` where the store shows it when it is closed."""
+        self._has_remains = False
 
     def add(self, pieces: Sequence[bytes]) -> None:
         """Have the next bytes written, once those before are."""
@@ -103,15 +107,16 @@ class RemoteWriting:
 
     def _open(self) -> None:
         place = self._place = locate(self._file)
-        if self._file.scheme in _SHOWN_WHEN_CLOSED:
-            self._part = place.path
-        else:
-            self._part = f"{place.path}.part"
+        if self._file.scheme not in _SHOWN_WHEN_CLOSED:
+            ending = ".part" if self._attempt == 1 else f".{self._attempt}.part"
+            self._part = RemoteFile(f"{self._file.url}{ending}")
             place.fs.makedirs(place.fs._parent(place.path), exist_ok=True)
+        path = place.path if self._part is None else locate(self._part).path
         try:
-            self._opened = place.fs.open(self._part, "wb", block_size=PART_BYTES)
+            self._opened = place.fs.open(path, "wb", block_size=PART_BYTES)
         except NotImplementedError as error:
             raise OutputError(f"{self._file}: cannot be written: {self._file.scheme}:// is only read") from error
+        self._has_remains = True
 
     def _commit(self) -> None:
         with writing(self._file):
@@ -121,27 +126,36 @@ class RemoteWriting:
             assert place is not None
             self._opened.close()
             self._opened = None
-            if self._part != place.path:
-                _rename(place, self._part, place.path)
-        found = identify(self._file).size
+            if self._part is not None:
+                self._check_length(self._part)
+                _rename(place, locate(self._part).path, place.path)
+            self._has_remains = False
+        self._check_length(self._file)
+
+    def _check_length(self, file: RemoteFile) -> None:
+        try:
+            found = identify(file).size
+        except FaceWarpError as error:
+            raise OutputError(f"{error.message}; it was written, and cannot be looked at") from error
         if found != self._length:
             raise OutputError(f"{self._file}: has {found} bytes, of {self._length} that were written")
 
     def _abort(self) -> None:
         place, opened, self._opened = self._place, self._opened, None
-        if place is None or opened is None:
+        if place is None or not self._has_remains:
             return
         try:
             with writing(self._file):
-                if self._part == place.path:
+                if self._part is None:
                     opened.discard()
                 else:
-                    opened.close()
-                    place.fs.rm_file(self._part)
+                    if opened is not None:
+                        opened.close()
+                    place.fs.rm_file(locate(self._part).path)
         except FaceWarpError as error:  # what led here is the error to tell
             logger.warning("%s; what was written of it may be left behind, unseen", error)
         finally:
-            if self._part == place.path:
+            if self._part is None:
                 opened.closed = True  # or it would be closed when it is forgotten, and show what there is of it
 
 

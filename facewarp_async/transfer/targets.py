@@ -110,6 +110,7 @@ class RemoteTarget:
         self.location: Location = file
         self._file = file
         self._writing: RemoteWriting | None = None
+        self._attempts = 0
 
     async def prepare(self) -> None:
         """Do nothing: folders are made with what lies in them."""
@@ -118,7 +119,8 @@ class RemoteTarget:
         """Return what writes on."""
         abandoned = None
         if not offset or self._writing is None:
-            abandoned, self._writing = self._writing, RemoteWriting(self._file)
+            self._attempts += 1
+            abandoned, self._writing = self._writing, RemoteWriting(self._file, attempt=self._attempts)
         return RemoteWriter(self._writing, offset, abandoned)
 
     async def publish(self) -> None:

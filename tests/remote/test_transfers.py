@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import anyio
 import fsspec
 import pytest
+from fsspec.implementations.memory import MemoryFile, MemoryFileSystem
 from s3fs.core import S3File
 
 from facewarp_async.client import FaceSwapClient
@@ -180,6 +181,64 @@ async def test_in_a_store_that_shows_what_is_written_it_goes_by_another_name_unt
     await client.download(result, "memory://out/[a]*.png", on_progress=lambda *_: seen.update(store))
     assert seen <= {"/out/[a]*.png.part"}
     assert {name: file.getvalue() for name, file in store.items()} == {"/out/[a]*.png": picture(size=9 * MB)}
+
+
+def _lose_bytes(part: str) -> None:
+    fsspec.filesystem("memory").store[part].truncate(4)
+
+
+def _lose_it(part: str) -> None:
+    fsspec.filesystem("memory").rm_file(part)
+
+
+@pytest.mark.parametrize(
+    ("lose", "told"), [(_lose_bytes, "has 4 bytes, of 1000 that were written"), (_lose_it, "cannot be looked at")]
+)
+async def test_what_such_a_store_does_not_keep_whole_is_never_shown(
+    memory: RemoteFile, monkeypatch: pytest.MonkeyPatch, lose: Callable[[str], None], told: str
+) -> None:
+    close = MemoryFile.close
+
+    def closing(file: MemoryFile) -> None:
+        close(file)
+        lose(file.path)
+
+    file = memory.joined("out.png")
+    begun = writing.RemoteWriting(file)
+    begun.add([b"x" * 1000])
+    await begun.settle()
+    monkeypatch.setattr(MemoryFile, "close", closing)
+    with pytest.raises(OutputError, match=told):
+        await begun.commit()
+    monkeypatch.setattr(writing, "GRACE_S", 20)
+    await begun.abort()
+    assert not fsspec.filesystem("memory").store
+
+
+async def test_nothing_is_left_of_what_cannot_be_renamed(memory: RemoteFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_arguments: object, **_options: object) -> None:
+        raise PermissionError("not allowed")
+
+    monkeypatch.setattr(MemoryFileSystem, "cp_file", refuse)
+    monkeypatch.setattr(writing, "GRACE_S", 20)
+    begun = writing.RemoteWriting(memory.joined("out.png"))
+    begun.add([b"x" * 1000])
+    with pytest.raises(OutputError, match="not allowed"):
+        await begun.commit()
+    await begun.abort()
+    assert not fsspec.filesystem("memory").store
+
+
+async def test_what_is_written_anew_does_not_meet_what_was_given_up(
+    memory: RemoteFile, client: FaceSwapClient, picture: Picture, start_peer: Any
+) -> None:
+    """The thread of the first may still be waiting for its store."""
+    seen, store = set[str](), fsspec.filesystem("memory").store
+    cut = Cut(picture(size=17 * MB), 12 * MB, etags=('"a"', '"b"'))
+    async with start_peer(cut) as peer:
+        await client.download(_result(peer), "memory://out/a.png", on_progress=lambda *_: seen.update(store))
+    assert seen == {"/out/a.png.part", "/out/a.png.2.part"}
+    assert {name: file.getvalue() for name, file in store.items()} == {"/out/a.png": cut.body}
 
 
 class Cut:
