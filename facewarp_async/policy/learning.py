@@ -210,9 +210,8 @@ class LearntPolling:
 
     def _compare(self, kind: TaskKind) -> None:
         """Have tasks planned anew when durations have moved away from those they were planned with."""
-        durations = self.durations(kind)
-        early_s = durations.when_done(_EARLY)
+        early_s = self.durations(kind).when_done(_EARLY)
         planned_s = self._early_s.get(kind, early_s)
-        if durations.seen == 1 or abs(early_s - planned_s) > _MOVED * planned_s:
+        if abs(early_s - planned_s) > _MOVED * planned_s:
             self._early_s[kind] = early_s
             self._outdated_windows.add(self._believed)

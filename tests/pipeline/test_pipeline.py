@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import contextmanager
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from facewarp_async import (
     DetectFaces,
     EmptyFileError,
     FaceDetection,
+    FaceSwapClient,
     Failed,
     ImageResult,
     ImageSwap,
@@ -32,13 +34,16 @@ from facewarp_async import (
     Skipped,
     Stage,
     StageBegun,
+    SwapPipeline,
     UnsupportedFormatError,
     VideoResult,
     VideoSwap,
     jobs_from_folder,
 )
 from facewarp_async.models import TaskKind
+from facewarp_async.policy.polling import FixedPolling, PollPolicy
 from facewarp_async.server import CREATES, PUT, Fault, FaultPlan, FaultRule, InstantRunner, Work, WorkError
+from facewarp_async.session import Pacer
 from facewarp_async.wire.requests import CREATE_PATHS
 
 if TYPE_CHECKING:
@@ -176,6 +181,38 @@ async def test_the_jobs_of_a_folder_run_as_they_are_found(bench: Bench) -> None:
 
 
 # Limits
+
+
+async def test_the_pacer_is_told_how_many_jobs_are_left_while_they_run(bench: Bench) -> None:
+    """Near the end, looks may then wait until the last tasks were created."""
+    pacer = CountingPacer(None, FixedPolling(image_s=0.01))
+    jobs = bench.swaps(3)
+    async with (
+        FaceSwapClient(bench.service.provider, bench.service.auth, pacer=pacer) as client,
+        SwapPipeline(client, output_dir=bench.out) as pipeline,
+    ):
+        stream = pipeline.stream(jobs)
+        assert [completed(await anext(stream)).job for _ in range(2)] == jobs[:2]
+        assert [left() for left in pacer.counted] in ([0], [1])
+        assert [completed(outcome).job async for outcome in stream] == jobs[2:]
+    assert pacer.counted == []
+
+
+class CountingPacer(Pacer):
+    """Shows what it counts."""
+
+    def __init__(self, requests_per_second: float | None, policy: PollPolicy) -> None:
+        super().__init__(requests_per_second, policy)
+        self.counted = list[Callable[[], float]]()
+
+    @contextmanager
+    def counting(self, left: Callable[[], float]) -> Iterator[None]:
+        self.counted.append(left)
+        try:
+            with super().counting(left):
+                yield
+        finally:
+            self.counted.remove(left)
 
 
 @pytest.mark.slow

@@ -91,6 +91,30 @@ def test_a_task_that_never_is_due_is_planned_anew_when_the_policy_says_so() -> N
     assert book.next_at(at_end=False) == 15
 
 
+def test_thousands_of_tasks_are_planned_anew_in_slices_and_none_is_forgotten() -> None:
+    policy = Planned(math.inf, math.inf, math.inf)
+    book = WatchBook(policy)
+    watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(1000)]
+    policy.early_s, policy.anew = 7, [*watched]
+    book.missed(watched[0], 0)
+    assert sum(each.plan.early < math.inf for each in watched) < 100
+    assert book.next_at(at_end=False) == -math.inf, "there is more to plan"
+    while book.next_at(at_end=False) == -math.inf:
+        assert book.pick(1, only_overdue=False) is None
+    assert all(each.plan.early == 7 for each in watched)
+
+
+def test_plans_that_do_not_count_any_more_do_not_pile_up() -> None:
+    policy = Planned()
+    book = WatchBook(policy)
+    watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(10)]
+    for _ in range(1000):
+        policy.anew = [*watched]
+        book.missed(watched[0], 0)
+    assert len(book._planned) <= 2 * 10 + 256
+    assert book.pick(6, only_overdue=False) in watched
+
+
 def test_one_bet_is_made_at_a_time_and_one_more_with_each_that_is_won() -> None:
     book = WatchBook(Planned(bets=True))
     watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(9)]

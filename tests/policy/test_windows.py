@@ -77,3 +77,12 @@ def test_old_looks_fade() -> None:
         window.weigh(first, 6, True)  # as probable as not
     assert before < -3
     assert window.evidence == pytest.approx(math.log(0.5) / (1 - 0.995), rel=0.1), "as if the surprise had never been"
+
+
+def test_no_single_look_decides() -> None:
+    window = window_of(8)
+    window.weigh(added(window, 0), 0.001, True)
+    assert window.evidence == pytest.approx(math.log(0.03))
+    window.weigh(added(window, 0), 10**6, False)
+    assert window.evidence == pytest.approx(math.log(0.03), rel=1.1)
+    assert window.evidence > 3 * math.log(0.03)

@@ -309,9 +309,13 @@ def test_near_the_end_of_a_batch_an_overdue_look_goes_after_uploads(left: list[f
                 group.create_task(look(pacer))
                 for _ in range(2):
                     group.create_task(upload(pacer))
+        went.append("the batch is over")
+        async with asyncio.TaskGroup() as group:
+            group.create_task(look(pacer))
+            group.create_task(upload(pacer))
 
     run_quickly(main())
-    assert went == expected
+    assert went == [*expected, "the batch is over", "look", "upload"]
 
 
 def test_ten_thousand_deadlines_need_no_timer_each() -> None:
