@@ -53,7 +53,8 @@ class ServiceCalls:
     """The calls of the protocol, each authorised, paced, and repeated where that is safe.
 
     Every coroutine here may raise any `FaceWarpError` that the service's answer or the connection means. Cancelling a
-    create may leave a task at the service that nobody knows of; cancelling anything else leaves nothing.
+    create may leave a task at the service that nobody knows of; cancelling anything else leaves nothing. What begins
+    with an underscore is for `swaps`, the pipeline and the command, and nothing for users.
     """
 
     def __init__(self, connection: Connection, *, provider: Provider, timeouts: Timeouts) -> None:
@@ -63,7 +64,7 @@ class ServiceCalls:
         self.shared_uploads: SharedUploads = SharedUploads(self.upload)
         """What was uploaded so far, by content."""
 
-    def counting(self, left: Callable[[], float]) -> AbstractContextManager[None]:
+    def _counting(self, left: Callable[[], float]) -> AbstractContextManager[None]:
         """Have the pacer know how many jobs of a batch have not ended; infinity where there may be any number."""
         return self._connection.api.pacer.counting(left)
 
@@ -102,7 +103,7 @@ class ServiceCalls:
         Raises:
             InDoubtError: The answer was lost: the task may exist. It was not asked for again.
         """
-        return await self.create_task(
+        return await self._create_task(
             requests.build_swap_request(TaskKind.IMAGE_SWAP, media_key=media.key, face_key=face.key, hd=hd)
         )
 
@@ -112,7 +113,7 @@ class ServiceCalls:
         Raises:
             InDoubtError: As `create_image_swap`.
         """
-        return await self.create_task(
+        return await self._create_task(
             requests.build_swap_request(TaskKind.VIDEO_SWAP, media_key=media.key, face_key=face.key, hd=hd)
         )
 
@@ -122,7 +123,7 @@ class ServiceCalls:
         Raises:
             InDoubtError: As `create_image_swap`.
         """
-        return await self.create_task(requests.build_detection_request(media.key))
+        return await self._create_task(requests.build_detection_request(media.key))
 
     async def create_multi_image_swap(
         self, detection_id: int, pairs: Iterable[tuple[Face, Asset]], *, hd: bool = False
@@ -148,9 +149,9 @@ class ServiceCalls:
     async def _create_multi(
         self, kind: TaskKind, detection_id: int, pairs: Iterable[tuple[Face, Asset]], hd: bool
     ) -> int:
-        return await self.create_task(self.build_multi_swap(kind, detection_id, pairs, hd=hd))
+        return await self._create_task(self._build_multi_swap(kind, detection_id, pairs, hd=hd))
 
-    def build_multi_swap(
+    def _build_multi_swap(
         self, kind: TaskKind, detection_id: int, pairs: Iterable[tuple[Face, Asset]], *, hd: bool
     ) -> requests.ApiRequest:
         """Build the request for a multiple swap, with the pairs in the provider's order."""
@@ -159,7 +160,7 @@ class ServiceCalls:
             kind, pairs=keys, detection_id=detection_id, hd=hd, order=self._pair_order
         )
 
-    async def create_task(self, request: requests.ApiRequest, *, sending: Sending | None = None) -> int:
+    async def _create_task(self, request: requests.ApiRequest, *, sending: Sending | None = None) -> int:
         """Create a task from a request that was built for it, and return its id. Paid for.
 
         Args:

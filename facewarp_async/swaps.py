@@ -202,7 +202,7 @@ class _JobTasks:
 
         def build(*assets: Asset) -> ApiRequest:
             pairs = zip(old_faces, assets, strict=True)
-            return self._resources.calls.build_multi_swap(checked.kind, detection.task_id, pairs, hd=job.hd)
+            return self._resources.calls._build_multi_swap(checked.kind, detection.task_id, pairs, hd=job.hd)
 
         return await self._task(checked.kind, checked.faces, build)
 
@@ -251,7 +251,7 @@ class _JobTasks:
 
     async def _create(self, kind: TaskKind, request: ApiRequest) -> int:
         sending = _Sending(self._run, self._log, kind)
-        create = asyncio.ensure_future(self._resources.calls.create_task(request, sending=sending))
+        create = asyncio.ensure_future(self._resources.calls._create_task(request, sending=sending))
         try:
             task_id = await asyncio.shield(create)
         except asyncio.CancelledError:

@@ -80,13 +80,13 @@ async def test_several_faces_are_swapped_in_the_pair_order_of_the_provider(
 ) -> None:
     sent: list[Any] = []
     async with make_client(evolve(local.provider, pair_order=order), local.auth) as client:
-        create = client.create_task
+        create = client._create_task
 
         async def watch(request: Any, **options: Any) -> int:
             sent.append(request)
             return await create(request, **options)
 
-        client.create_task = watch  # type: ignore[method-assign]  # to see what is sent
+        client._create_task = watch  # type: ignore[method-assign]  # to see what is sent
         media = make_file(name)
         result = await client.swap_faces(media, {1: make_file("b.jpg"), 0: make_file("a.jpg")})
     detection, swap = local.ledger.creations

@@ -28,14 +28,14 @@ class CappedClient(FaceSwapClient):
         self._undecided = 0
         self._decided = anyio.Event()
 
-    async def create_task(self, request: ApiRequest, *, sending: Sending | None = None) -> int:
+    async def _create_task(self, request: ApiRequest, *, sending: Sending | None = None) -> int:
         """Create a task.
 
         Raises:
             SpendingLimitError: As many were created as are allowed.
         """
         if self._left is None:
-            return await super().create_task(request, sending=sending)
+            return await super()._create_task(request, sending=sending)
         while self._left == 0:
             # The error stops the batch, and what is not on its way then: it has to wait for those that may be created.
             if not self._undecided:
@@ -45,7 +45,7 @@ class CappedClient(FaceSwapClient):
         self._undecided += 1
         watch = _Watch(sending)
         try:
-            return await super().create_task(request, sending=watch)
+            return await super()._create_task(request, sending=watch)
         except BaseException:
             self._left += not watch.may_be_created
             raise

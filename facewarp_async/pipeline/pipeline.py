@@ -172,7 +172,7 @@ class SwapPipeline:
             ordered=ordered,
         )
         self._notes.streams.append(stream)
-        self._tasks.start_soon(self._run_counted, stream, self._client.counting(stream.left))
+        self._tasks.start_soon(self._run_counted, stream, self._client._counting(stream.left))
         return stream
 
     @staticmethod

@@ -29,9 +29,6 @@ NAMES = (
 )
 MODULES = [import_module(name) for name in NAMES if (spec := find_spec(name)) is not None and spec.has_location]
 NOT_SHOWN = {
-    "FaceSwapClient.create_task",
-    "FaceSwapClient.build_multi_swap",
-    "FaceSwapClient.counting",
     "OutcomeStream.run",
     "OutcomeStream.left",
 }
