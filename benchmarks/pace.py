@@ -58,6 +58,7 @@ from facewarp_async.errors import Stage
 from facewarp_async.models import ImageSwap, TaskKind, VideoSwap
 from facewarp_async.pipeline import Completed, Event, JobEnded, StageBegun, SwapPipeline
 from facewarp_async.policy.remaining import Remaining
+from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import API, CREATES, Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Made, Work
 
 
@@ -167,8 +168,9 @@ async def facewarp(batch: Batch) -> list[Path]:
         batch.provider, typical_image_s=TYPICAL_IMAGE_S / factor, typical_video_s=TYPICAL_VIDEO_S / factor
     )
     jobs = [(VideoSwap if path.suffix == ".mp4" else ImageSwap)(path, batch.face) for path in batch.media]
-    timeouts = Timeouts(image_task_s=600)
-    async with FaceSwapClient(provider, ApiKey(batch.key), timeouts=timeouts, cache_dir=False) as client:
+    timeouts, retry = Timeouts(image_task_s=600), RetryPolicy()
+    retry = evolve(retry, first_s=retry.first_s / factor, longest_s=retry.longest_s / factor)
+    async with FaceSwapClient(provider, ApiKey(batch.key), timeouts=timeouts, retry=retry, cache_dir=False) as client:
         remaining = Remaining(len(jobs), rate=provider.requests_per_second, foresee=client.work_left_s)
         on_event = _watcher(batch, remaining)
         async with SwapPipeline(client, output_dir=batch.out, limits=LIMITS, on_event=on_event) as pipeline:
