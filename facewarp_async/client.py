@@ -85,7 +85,8 @@ class FaceSwapClient(ServiceCalls):
         cache_dir: Where the learnt policy keeps how long this service's tasks take, for the next run: a folder, or
             ``False`` for nowhere. ``True``: in the folder that ``FACEWARP_CACHE_DIR`` names, nowhere if that is empty,
             and in the user's cache directory if it is not set. Nothing is kept of a service on this machine.
-        pacer: What API calls wait at, where several processes share a credential; one of the client's own if ``None``.
+        pacer: What API calls wait at in a worker of `DistributedPipeline`, which gives it; one of the client's own if
+            ``None``.
     """
 
     def __init__(
