@@ -9,11 +9,13 @@ except ModuleNotFoundError as _missing:
         raise
     raise MissingExtraError("a report is made with jinja2: pip install 'facewarp-async[cli]'") from _missing
 
+from facewarp_async.journal import Ending
 from facewarp_async.report.cards import Pictures
-from facewarp_async.report.reading import build_report, read_report
+from facewarp_async.report.reading import read_report
 from facewarp_async.report.values import Fate, JobReport, Phase, Report, RunReport, Span
 
 __all__ = [
+    "Ending",
     "Fate",
     "JobReport",
     "Phase",
@@ -21,7 +23,6 @@ __all__ = [
     "Report",
     "RunReport",
     "Span",
-    "build_report",
     "read_report",
     "write_page",
 ]

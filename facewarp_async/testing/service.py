@@ -31,7 +31,7 @@ class FakeService:
 
     Args:
         faults: What goes wrong on purpose; more can be added as it runs.
-        task_seconds: How long each task takes, or a function that says so for its kind.
+        task_s: How long each task takes, in seconds, or a function that says so for its kind.
         faces: How many faces a detection finds.
         workers: How many tasks are worked on at once; as good as any number if ``None``.
         requests_per_second: The request limit; ``None`` for none.
@@ -47,7 +47,7 @@ class FakeService:
         self,
         *,
         faults: FaultPlan | None = None,
-        task_seconds: Duration = 0.0,
+        task_s: Duration = 0.0,
         faces: int = 2,
         workers: int | None = None,
         requests_per_second: float | None = None,
@@ -58,7 +58,7 @@ class FakeService:
         token_lifetime_s: float = 5909.0,
         max_file_bytes: int = 500 * 2**20,
     ) -> None:
-        self._runner = PlannedRunner(duration_s=task_seconds, faces=faces)
+        self._runner = PlannedRunner(duration_s=task_s, faces=faces)
         self._service = LocalService(
             runner=self._runner,
             faults=faults,
@@ -157,12 +157,12 @@ class FakeService:
         return self._service.credits
 
     @property
-    def task_seconds(self) -> Duration:
+    def task_s(self) -> Duration:
         """How long each task takes that is begun from now on."""
         return self._runner.duration_s
 
-    @task_seconds.setter
-    def task_seconds(self, value: Duration) -> None:
+    @task_s.setter
+    def task_s(self, value: Duration) -> None:
         self._runner.duration_s = value
 
     def hold_tasks(self) -> None:

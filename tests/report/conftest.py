@@ -13,7 +13,8 @@ from attrs import evolve
 
 from facewarp_async.journal import Ending, JobRecord, JobState, RunRecord
 from facewarp_async.models import ImageResult, TaskKind
-from facewarp_async.report import build_report, write_page
+from facewarp_async.report import write_page
+from facewarp_async.report.reading import build_report
 
 BEGAN_AT = 1_790_000_000.0
 """When the first run began."""

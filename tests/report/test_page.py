@@ -17,7 +17,8 @@ import pytest
 
 from facewarp_async.errors import NoFaceError, OutputError
 from facewarp_async.journal import Ending, JobRecord, JobState, RunRecord
-from facewarp_async.report import build_report, page, write_page
+from facewarp_async.report import page, write_page
+from facewarp_async.report.reading import build_report
 
 pytestmark = pytest.mark.anyio
 

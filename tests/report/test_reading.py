@@ -12,7 +12,8 @@ from facewarp_async.errors import ConnectError, InDoubtError, JournalError, NoFa
 from facewarp_async.journal import Ending, JobRecord, JobState, RunRecord
 from facewarp_async.models import FaceDetection, ImageSwap, TaskKind
 from facewarp_async.pipeline import SwapPipeline
-from facewarp_async.report import Fate, JobReport, Phase, Report, build_report, read_report
+from facewarp_async.report import Fate, JobReport, Phase, Report, read_report
+from facewarp_async.report.reading import build_report
 from facewarp_async.server import LocalService
 from facewarp_async.urls import RemoteFile
 

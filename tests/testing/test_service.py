@@ -141,7 +141,7 @@ def test_held_tasks_are_processing_until_they_are_released(service: FakeService,
 
 @pytest.mark.slow
 def test_tasks_take_as_long_as_is_said(service: FakeService, media: MediaFolder) -> None:
-    service.task_seconds = lambda kind: 0.3 if kind is TaskKind.IMAGE_SWAP else 0.0
+    service.task_s = lambda kind: 0.3 if kind is TaskKind.IMAGE_SWAP else 0.0
     swap(service, media.make("a.jpg"), media.make("b.jpg"))
     [task] = service.tasks
     assert task.ended is not None
