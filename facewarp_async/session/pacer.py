@@ -22,6 +22,9 @@ _EARLY_S = 1e-4
 _SLICE = 24
 """How many calls may leave in one turn of the loop, so that thousands that are due at once do not hold it up."""
 
+_CALLS_A_JOB = 3
+"""An upload, a create and a look."""
+
 _KEPT_DEADLINES = 64
 """How many deadlines of tasks that have ended may lie about, besides as many as tasks are waited for."""
 
@@ -228,7 +231,7 @@ class Pacer:
                 heapq.heappop(self._waiting)
             if self._waiting and self._waiting[0][0] <= Priority.CREATE:
                 return self._grant()
-            if self._waiting and self._looks_can_wait():
+            if self._waiting and self._looks_can_wait(now):
                 return self._grant()
             watched = self._book.pick(now, only_overdue=bool(self._waiting), at_end=not self._waiting)
             if watched is None:
@@ -239,17 +242,19 @@ class Pacer:
                 turn.set_result(True)
                 return True
 
-    def _looks_can_wait(self) -> bool:
+    def _looks_can_wait(self, now: float) -> bool:
         """Tell whether the looks that are left all fit into the time that the last task takes after its creation.
 
-        Then none gains anything by going before an upload, and the last task is created the sooner.
+        Then none gains anything by going before an upload, and the last task is created the sooner. No task may be
+        given up for that before it was looked at.
         """
         rate = self._spacing.effective_rate
-        return (
-            rate is not None
-            and bool(self._batches)
-            and max(sum(left() for left in self._batches), len(self._book)) <= rate * self._book.slow_s()
-        )
+        if rate is None or not self._batches:
+            return False
+        left = max(sum(left() for left in self._batches), len(self._book))
+        if left > rate * self._book.slow_s():
+            return False
+        return not self._deadlines or now + _CALLS_A_JOB * left / rate < self._deadlines[0][0]
 
     def _grant(self) -> bool:
         heapq.heappop(self._waiting)[2].set_result(None)

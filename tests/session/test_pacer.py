@@ -277,20 +277,25 @@ def test_a_turn_that_came_and_was_not_used_keeps_no_other_call_from_a_closed_gat
 
 
 @pytest.mark.parametrize(
-    ("left", "expected"),
+    ("left", "timeout_s", "expected"),
     [
-        ([], ["look", "upload", "upload"]),
-        ([3], ["upload", "upload", "look"]),
-        ([3, 30], ["look", "upload", "upload"]),
-        ([math.inf], ["look", "upload", "upload"]),
+        ([], math.inf, ["look", "upload", "upload"]),
+        ([3], math.inf, ["upload", "upload", "look"]),
+        ([3], 20, ["upload", "upload", "look"]),
+        ([3], 14, ["look", "upload", "upload"]),  # nine calls later it would be too late
+        ([3, 30], math.inf, ["look", "upload", "upload"]),
+        ([math.inf], math.inf, ["look", "upload", "upload"]),
     ],
 )
-def test_near_the_end_of_a_batch_an_overdue_look_goes_after_uploads(left: list[float], expected: list[str]) -> None:
+def test_near_the_end_of_a_batch_an_overdue_look_goes_after_uploads(
+    left: list[float], timeout_s: float, expected: list[str]
+) -> None:
     """Tasks take up to 20 s: at a call a second, twenty looks can be made while the last one is worked on."""
     went = list[str]()
 
     async def look(pacer: Pacer) -> None:
-        with pacer.watching(TaskKind.IMAGE_SWAP, is_fresh=True, deadline=math.inf) as watched:
+        deadline = asyncio.get_running_loop().time() + timeout_s
+        with pacer.watching(TaskKind.IMAGE_SWAP, is_fresh=True, deadline=deadline) as watched:
             await asyncio.sleep(6)
             assert await pacer.look_turn(watched)
             went.append("look")
