@@ -49,18 +49,10 @@ class FileIdentity:
 
 
 @frozen(kw_only=True)
-class MediaFile:
-    """A file that the service would take.
-
-    Attributes:
-        path: Where it is.
-        media_type: Its format, told by its first bytes.
-        identity: Its state when it was looked at.
-    """
-
-    path: Path
+class _Media:
+    path: Location
     media_type: MediaType
-    identity: FileIdentity
+    identity: FileIdentity | RemoteIdentity
 
     @property
     def size(self) -> int:
@@ -70,33 +62,33 @@ class MediaFile:
     @property
     def sent_name(self) -> str:
         """The name told to the service: plain ASCII, with the extension of what the file is."""
-        return _sent_name(self.path.stem, self.media_type)
+        stem = _UNSAFE.sub("_", self.path.stem).strip("._")[:_LONGEST_SENT_STEM]
+        return (stem or "media") + self.media_type.extension
 
 
 @frozen(kw_only=True)
-class RemoteMedia:
+class MediaFile(_Media):
+    """A file that the service would take.
+
+    Attributes:
+        path: Where it is.
+        media_type: Its format, told by its first bytes.
+        identity: Its state when it was looked at.
+    """
+
+    path: Path
+    identity: FileIdentity
+
+
+@frozen(kw_only=True)
+class RemoteMedia(_Media):
     """A file elsewhere that the service would take. The attributes are those of `MediaFile`."""
 
     path: RemoteFile
-    media_type: MediaType
     identity: RemoteIdentity
-
-    @property
-    def size(self) -> int:
-        """Its length in bytes."""
-        return self.identity.size
-
-    @property
-    def sent_name(self) -> str:
-        """As of a `MediaFile`."""
-        return _sent_name(self.path.stem, self.media_type)
 
 
 AnyMedia = MediaFile | RemoteMedia
-
-
-def _sent_name(stem: str, media_type: MediaType) -> str:
-    return (_UNSAFE.sub("_", stem).strip("._")[:_LONGEST_SENT_STEM] or "media") + media_type.extension
 
 
 async def inspect(path: Location) -> AnyMedia:
