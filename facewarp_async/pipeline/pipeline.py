@@ -67,7 +67,8 @@ class SwapPipeline:
         in_doubt: What to do about a job whose create was lost sight of in an earlier run, so that it may be paid for:
             ``"hold"`` lets it fail with `InDoubtError`, ``"recreate"`` creates it, perhaps for the second time.
         retry_failed: Whether jobs that the journal says have failed for good are tried again, and paid for again.
-        on_event: Told of each step, from the event loop; it must not block.
+        on_event: Told of each step, from the event loop; it must not block. What it raises ends the batch, and is raised
+            to the taker of outcomes.
     """
 
     def __init__(
