@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from attrs import Attribute, field, frozen, validators
 
 from facewarp_async.errors import ConfigurationError
+from facewarp_async.redaction import redact_url
 
 
 class PairOrder(Enum):
@@ -28,7 +29,7 @@ class PairOrder(Enum):
 def _check_base_url(_instance: object, _attribute: Attribute[str], value: str) -> None:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigurationError(f"{value!r} is no base URL: expected something like https://devapi.vidnoz.com")
+        raise ConfigurationError(f"{redact_url(value)} is no base URL: expected something like https://devapi.vidnoz.com")
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigurationError("a base URL holds no credentials, query or fragment")
 
