@@ -48,7 +48,7 @@
 from __future__ import annotations
 
 from enum import Enum, StrEnum
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class Stage(StrEnum):
@@ -112,6 +112,12 @@ class FaceWarpError(Exception):
         self.job = job
         self.stage = stage
         self.retry_after_s = retry_after_s
+
+    def __copy__(self) -> Self:
+        # Dask's tracebacks teach `copy.copy` to let the copies of exceptions share their attributes.
+        other = type(self).__new__(type(self), *self.args)
+        other.__dict__.update(self.__dict__)
+        return other
 
     @property
     def paid(self) -> bool | None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import copy
+import copyreg
 import inspect
 import pickle
 import re
 
 import pytest
+import tblib.pickling_support
 
 from facewarp_async import errors
 from facewarp_async.errors import (
@@ -60,6 +62,17 @@ def test_every_error_survives_copying_and_pickling(cls: type[FaceWarpError]) -> 
         assert type(twin) is cls
         assert str(twin) == str(error)
         assert (twin.stage, twin.task_id, twin.retry_after_s, twin.recovery) == (Stage.WAIT, 7, 1.5, error.recovery)
+
+
+def test_a_copy_has_attributes_of_its_own_whatever_else_has_been_taught_to_copy_exceptions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two jobs that end by one error must not tell of each other's tasks."""
+    monkeypatch.setitem(copyreg.dispatch_table, TaskTimeoutError, tblib.pickling_support.pickle_exception)
+    error = TaskTimeoutError("it took too long", task_id=1)
+    twin = copy.copy(error)
+    twin.task_id = 2
+    assert (error.task_id, str(twin)) == (1, str(TaskTimeoutError("it took too long", task_id=2)))
 
 
 def test_time_outs_are_caught_as_such() -> None:

@@ -62,13 +62,13 @@ class SwapPipeline:
         output_dir: Where results are written, each under its job's name: a folder, or a URL such as
             ``s3://bucket/folder``; ``None``: results are not fetched.
         journal: A file that remembers the batch: the same jobs with the same journal are gone on with where an earlier
-            run ended, however it did. One process at a time may use it. ``None``: nothing is remembered. (A `JobJournal`
-            is what `DistributedPipeline` gives to its workers' pipelines.)
+            run ended, however it did. One process at a time may use it. ``None``: nothing is remembered.
+            (A `JobJournal` is what `DistributedPipeline` gives to its workers' pipelines.)
         in_doubt: What to do about a job whose create was lost sight of in an earlier run, so that it may be paid for:
             ``"hold"`` lets it fail with `InDoubtError`, ``"recreate"`` creates it, perhaps for the second time.
         retry_failed: Whether jobs that the journal says have failed for good are tried again, and paid for again.
-        on_event: Told of each step, from the event loop; it must not block. What it raises ends the batch, and is raised
-            to the taker of outcomes.
+        on_event: Told of each step, from the event loop; it must not block. What it raises ends the batch, and is
+            raised to the taker of outcomes.
     """
 
     def __init__(

@@ -220,7 +220,8 @@ class FakeService:
         """Fail unless so many tasks were created, all in all or of a kind."""
         found = [task for task in self.tasks if kind in {None, task.kind}]
         what = "tasks" if kind is None else f"{kind.name} tasks"
-        assert len(found) == number, f"expected {number} {what}, but {len(found)} were created{_list(found)}"
+        if len(found) != number:
+            raise AssertionError(f"expected {number} {what}, but {len(found)} were created{_list(found)}")
 
     def assert_nothing_paid_twice(self) -> None:
         """Fail where a task was created that makes what an earlier one makes: of the same contents, in the same way."""
@@ -231,7 +232,8 @@ class FakeService:
             if what in seen:
                 again.append(task)
             seen.add(what)
-        assert not again, f"{len(again)} tasks were paid for again{_list(again)}"
+        if again:
+            raise AssertionError(f"{len(again)} tasks were paid for again{_list(again)}")
 
     def _running_loop(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
