@@ -156,9 +156,10 @@ class FaceSwapClient(ServiceCalls):
     def calls_made(self) -> dict[str, int]:
         """How many API calls have left in the client's life, by their paths.
 
-        Those that were refused, repeated or not answered count too; transfers to and from presigned URLs do not.
+        Those that were refused, repeated or not answered count too; transfers to and from presigned URLs do not. It may
+        be asked after the end too.
         """
-        return dict(self._connection.api.calls_made)
+        return self._connection.calls_made
 
     async def __aenter__(self) -> Self:
         return self

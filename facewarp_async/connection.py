@@ -81,6 +81,11 @@ class Connection:
         assert self._transfers is not None
         return self._transfers
 
+    @property
+    def calls_made(self) -> dict[str, int]:
+        """How many API calls have left, by their paths; also on a client that is closed, or was never used."""
+        return {} if self._api is None else dict(self._api.calls_made)
+
     def _open(self) -> None:
         if self._closed:
             raise ConfigurationError("the client is closed: make a new one")

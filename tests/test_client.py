@@ -67,6 +67,16 @@ async def test_a_closed_client_says_so(
     assert facewarp_service.ledger.calls[UPLOAD_URL_PATH] == 1
 
 
+async def test_a_client_tells_of_its_calls_before_and_after_its_life(
+    facewarp_service: FakeService, make_client: MakeClient
+) -> None:
+    client = make_client(facewarp_service.provider, facewarp_service.auth)
+    assert client.calls_made == {}
+    async with client:
+        await client.request_upload("a.png")
+    assert client.calls_made == {UPLOAD_URL_PATH: 1}
+
+
 @pytest.mark.parametrize("way", ["call", "download"])
 async def test_what_is_under_way_when_the_client_is_closed_ends_in_a_typed_error(
     start_peer: StartPeer, make_client: MakeClient, tmp_path: Path, way: str

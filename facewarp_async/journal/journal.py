@@ -131,9 +131,9 @@ class Journal:
         Raises:
             JournalError: It could not be committed.
         """
-        if time.monotonic() >= self._run_due:
-            self._post_run()
         await self._commits.execute(PUT_JOB, record.to_row())
+        if time.monotonic() >= self._run_due:  # only now: nothing is to keep a record from being written
+            self._post_run()
 
     def post(self, record: JobRecord) -> None:
         """Write a record down with the next commit, without waiting for it."""

@@ -118,8 +118,10 @@ class Memory:
 
     async def close(self) -> None:
         """Note how the run has ended, and close the journal."""
-        self._journal.end_run()
-        await self._journal.__aexit__(None, None, None)
+        try:
+            self._journal.end_run()
+        finally:
+            await self._journal.__aexit__(None, None, None)
 
     @asynccontextmanager
     async def recall(

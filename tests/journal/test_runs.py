@@ -18,6 +18,7 @@ from facewarp_async.journal import Ending, JobRecord, JobState, Journal, RunReco
 from facewarp_async.journal.opening import open_database
 from facewarp_async.journal.schema import MIGRATIONS
 from facewarp_async.models import ImageSwap, TaskKind
+from facewarp_async.pipeline.run_notes import RunNotes
 from facewarp_async.server import Fault, FaultRule, Work, WorkError
 from facewarp_async.wire.requests import CREATE_PATHS, TASK_PATH, UPLOAD_URL_PATH
 
@@ -197,6 +198,26 @@ async def test_a_run_whose_note_was_lost_changes_no_other(path: Path) -> None:
         await journal._commits.execute("DELETE FROM runs WHERE provider = 'two'")
         journal.end_run()
         assert await journal.runs() == [earlier]
+
+
+async def test_a_pipeline_that_outlives_its_client_ends_its_run_and_frees_the_journal(world: World) -> None:
+    async with world.pipeline() as pipeline, world.client:
+        await pipeline.collect(world.jobs(1))
+    (run,) = await runs(world)
+    assert (run.ending, run.calls[SWAP]) == (Ending.FINISHED, 1)
+
+
+async def test_a_journal_is_free_also_where_there_is_nothing_to_say_of_its_run(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_notes: RunNotes) -> Ending:
+        raise RuntimeError("nobody knows")
+
+    monkeypatch.setattr(RunNotes, "_ending", fail)
+    with pytest.raises(RuntimeError, match="nobody knows"):
+        async with world.pipeline():
+            pass
+    assert [run.ending for run in await runs(world)] == [None]
 
 
 async def test_the_first_journals_are_brought_up_to_date(path: Path) -> None:
