@@ -69,6 +69,16 @@ def read_picture(path: Path) -> Picture:
             is read from the header before anything is decoded.
     """
     data = read_file(path)
+    kind, header = check_picture(data)
+    return _picture(_decode(data, kind), kind=kind, header=header)
+
+
+def check_picture(data: bytes) -> tuple[Kind, Header]:
+    """Say what a picture claims to be, of which nothing was decoded yet.
+
+    Raises:
+        EngineError: As `read_picture`.
+    """
     kind = sniff(data[:SNIFF_BYTES])
     parse = None if kind is None else _PARSERS.get(kind)
     if kind is None or parse is None:
@@ -77,7 +87,7 @@ def read_picture(path: Path) -> Picture:
     if header.width * header.height > MAX_PICTURE_PIXELS:
         millions = MAX_PICTURE_PIXELS // 1_000_000
         raise EngineError(TOO_LARGE, f"{header.width}x{header.height} pixels, more than {millions} million")
-    return _picture(_decode(data, kind), kind=kind, header=header)
+    return kind, header
 
 
 def _decode(data: bytes, kind: Kind) -> Pixels:

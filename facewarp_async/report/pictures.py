@@ -17,7 +17,7 @@ _HALVED_FROM, _QUARTERED_FROM = 500_000, 3_000_000
 
 def can_copy() -> bool:
     """Tell whether small copies can be made."""
-    return find_spec("cv2") is not None
+    return all(find_spec(name) is not None for name in ("cv2", "av"))
 
 
 def small_picture(path: Path) -> str | None:
@@ -25,13 +25,17 @@ def small_picture(path: Path) -> str | None:
     import cv2  # noqa: PLC0415 - an extra
     import numpy as np  # noqa: PLC0415 - the same
 
+    from facewarp_async.engine import EngineError  # noqa: PLC0415 - it needs the extra too
+    from facewarp_async.engine.media import check_picture  # noqa: PLC0415 - the same
+
     try:
         size = path.stat().st_size
         if size > _MOST_BYTES:
             return None
-        data = np.frombuffer(path.read_bytes(), np.uint8)
-        image = cv2.imdecode(data, _reading(cv2, size)) if size else None
-    except (OSError, cv2.error):
+        data = path.read_bytes()
+        check_picture(data)  # a small file may hold a billion pixels
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), _reading(cv2, size))
+    except (OSError, cv2.error, EngineError):
         return None
     return None if image is None else _address(cv2, image)
 
@@ -41,9 +45,14 @@ def first_frame(path: Path) -> str | None:
     import av  # noqa: PLC0415 - an extra
     import cv2  # noqa: PLC0415 - the same
 
+    from facewarp_async.engine.clips.base import MAX_CLIP_PIXELS  # noqa: PLC0415 - it needs the extra too
+
     try:
         with av.open(str(path), options={"protocol_whitelist": "file"}) as container:
-            frame = next(iter(container.decode(video=0)), None)
+            stream = container.streams.video[0]
+            if stream.width * stream.height > MAX_CLIP_PIXELS:
+                return None
+            frame = next(iter(container.decode(stream)), None)
         return None if frame is None else _address(cv2, frame.to_ndarray(format="bgr24"))
     except (OSError, ValueError, IndexError, av.FFmpegError):
         return None

@@ -54,12 +54,25 @@ def test_what_is_no_picture_has_no_copy(tmp_path: Path, content: bytes) -> None:
     assert first_frame(path) is None
 
 
+def test_a_picture_of_more_pixels_than_the_engine_takes_is_not_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small file may hold a billion of them."""
+    path, decoded = tmp_path / "a.png", list[Any]()
+    path.write_bytes(cv2.imencode(".png", np.zeros((5001, 10000), np.uint8))[1].tobytes())
+    monkeypatch.setattr(cv2, "imdecode", lambda *arguments: decoded.append(arguments))
+    assert small_picture(path) is None
+    assert not decoded
+
+
 def test_what_is_not_there_has_no_copy(tmp_path: Path) -> None:
     assert small_picture(tmp_path / "a.png") is None
     assert first_frame(tmp_path / "a.mp4") is None
 
 
-def test_a_video_is_shown_by_its_first_picture(tmp_path: Path) -> None:
+def test_a_video_is_shown_by_its_first_picture_unless_that_is_too_large(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.mp4"
     with av.open(str(path), "w") as container:
         stream: Any = container.add_stream("libx264", rate=10)
@@ -71,6 +84,8 @@ def test_a_video_is_shown_by_its_first_picture(tmp_path: Path) -> None:
     image = read(first_frame(path))
     assert image.shape == (48, 64, 3)
     assert abs(int(image.mean()) - 200) <= 3
+    monkeypatch.setattr("facewarp_async.engine.clips.base.MAX_CLIP_PIXELS", 64 * 48 - 1)
+    assert first_frame(path) is None
 
 
 @pytest.mark.anyio
