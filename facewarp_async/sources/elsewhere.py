@@ -13,10 +13,13 @@ from facewarp_async.urls import RemoteFile
 
 Choice = Callable[[PurePosixPath], bool]
 
+_DEEPEST = 100
+"""How many folders deep it is gone: links may lead round in a circle, and pages may say what they like."""
+
 
 @frozen(kw_only=True)
 class Found:
-    """Something that was found: a file, or a folder that could not be listed.
+    """Something that was found: a file, or a folder that could not be listed, or lies too deep.
 
     Attributes:
         file: Its URL.
@@ -52,6 +55,9 @@ class RemoteWalk:
         return self._walk(self.folder, PurePosixPath(), left_out)
 
     def _walk(self, folder: RemoteFile, below: PurePosixPath, left_out: frozenset[str]) -> Iterator[Found]:
+        if len(below.parts) > _DEEPEST:
+            yield Found(file=folder, below=below, is_folder=True)
+            return
         try:
             entries = list_folder(folder)
         except FaceWarpError:

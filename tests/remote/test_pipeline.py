@@ -78,6 +78,21 @@ async def test_a_folder_elsewhere_is_swapped_into_another(
     assert bucket.files("out") == bucket.files("in")
 
 
+def test_a_folder_elsewhere_without_an_end_is_left(memory: RemoteFile, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page that lists a page below it each time; its job says that it is no file."""
+    asked = list[RemoteFile]()
+
+    def listed(folder: RemoteFile) -> list[listing.Listed]:
+        asked.append(folder)
+        below = folder.joined("more")
+        return [listing.Listed(name="more", file=below, path=below.url, is_folder=True)]
+
+    monkeypatch.setattr("facewarp_async.sources.elsewhere.list_folder", listed)
+    (job,) = jobs_from_folder("memory://in", face="face.png")
+    assert len(asked) < 200
+    assert job.media == asked[-1].joined("more")
+
+
 async def test_what_was_done_is_neither_created_nor_fetched_again(
     bucket: Bucket,
     local: LocalService,
