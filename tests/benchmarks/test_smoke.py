@@ -15,6 +15,7 @@ SHORT = {
     "calls": [],
     "distributed": ["coordinator", "--workers", "5", "--jobs", "200"],
     "journal": ["--jobs", "50", "--rounds", "1", "--waiting", "8", "--resumed", "5"],
+    "pace_model": ["--jobs", "20", "--rounds", "1", "--sets", "steady", "--regimes", "1/s"],
     "peers": [],
     "scale": [],
     "start": [],
