@@ -29,7 +29,9 @@ class PairOrder(Enum):
 def _check_base_url(_instance: object, _attribute: Attribute[str], value: str) -> None:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ConfigurationError(f"{redact_url(value)} is no base URL: expected something like https://devapi.vidnoz.com")
+        raise ConfigurationError(
+            f"{redact_url(value)} is no base URL: expected something like https://devapi.vidnoz.com"
+        )
     if parts.username is not None or parts.query or parts.fragment:
         raise ConfigurationError("a base URL holds no credentials, query or fragment")
 
