@@ -19,7 +19,7 @@ from anyio.abc import TaskGroup
 from distributed import Client
 
 from facewarp_async.client import FaceSwapClient
-from facewarp_async.config import Limits
+from facewarp_async.config import Limits, Provider, credentials_from_env
 from facewarp_async.distributed.coordinator import CLOSING_S
 from facewarp_async.distributed.link import Value, open_link
 from facewarp_async.distributed.places import Places
@@ -52,7 +52,8 @@ class DistributedPipeline:
     that were created go on at the service, and a later run with the same journal fetches them.
 
     Args:
-        client: Says which service is asked, by whom and how; it makes no calls itself.
+        client: Says which service is asked, by whom and how; it makes no calls itself. Of a provider alone, the
+            credentials are those of the environment, as for `FaceSwapClient.from_env`.
         dask_client: Leads to the cluster; made with ``asynchronous=True``. It stays the caller's to close.
         journal: A file on the scheduler's machine, by its absolute path, that remembers the batch. One batch at a time
             may use it.
@@ -68,7 +69,7 @@ class DistributedPipeline:
 
     def __init__(
         self,
-        client: FaceSwapClient,
+        client: FaceSwapClient | Provider,
         dask_client: Client,
         *,
         journal: str | Path,
@@ -83,7 +84,7 @@ class DistributedPipeline:
             raise ConfigurationError("the Dask client runs in a thread of its own: make it with asynchronous=True")
         if shard_size < 1:
             raise ConfigurationError("a shard holds one job at least")
-        self._client = client
+        self._client = FaceSwapClient(client, credentials_from_env()) if isinstance(client, Provider) else client
         self._dask = dask_client
         self._limits = limits or Limits()
         self._output_dir = None if output_dir is None else as_location(output_dir)

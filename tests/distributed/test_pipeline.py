@@ -134,6 +134,17 @@ async def test_a_relative_output_folder_stays_relative_in_outcomes(
     assert (report.completed, report.stopped_by) == (1, None)
 
 
+async def test_a_provider_is_asked_with_the_credentials_of_the_environment(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(ConfigurationError, match="no credentials"):
+        bench.pipeline(client=bench.service.provider)
+    monkeypatch.setenv("FACEWARP_API_KEY", bench.service.auth.key)
+    async with bench.pipeline(client=bench.service.provider) as pipeline:
+        report = await pipeline.collect(bench.swaps(1))
+    assert (report.completed, report.stopped_by) == (1, None)
+
+
 async def test_media_and_results_may_be_at_urls(bench: Bench) -> None:
     """The cluster is in this process, so all see the same memory."""
     fsspec.filesystem("memory").pipe_file("/in/a.png", b"\x89PNG\r\n\x1a\na")
