@@ -403,7 +403,7 @@ def test_cover_of_a_song_is_no_clip(tmp_path: Path, frames: list[Pixels]) -> Non
         cover = container.add_stream("mjpeg", rate=1)
         cover.height, cover.width = frames[0].shape[:2]
         cover.pix_fmt = "yuvj420p"
-        cover.disposition = av.stream.Disposition.attached_pic.value  # older ones take a number alone
+        cover.disposition = av.stream.Disposition.attached_pic.value  # type: ignore[assignment]  # older ones take no other
         container.mux(cover.encode(av.VideoFrame.from_ndarray(frames[0], format="bgr24")))
         container.mux(cover.encode())
     assert code_of(path) == 703
