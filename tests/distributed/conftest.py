@@ -16,7 +16,7 @@ def clusters() -> ModuleType:
     return importlib.import_module("tests.distributed.clusters")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def cluster(clusters: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A scheduler and two workers, which tests may kill; who needs some again asks its ``client`` for them."""
     with clusters.open_cluster(tmp_path_factory.mktemp("dask"), workers=2) as cluster:
