@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any, Protocol
 
 from aiohttp import ClientTimeout
@@ -92,8 +92,15 @@ def _identify(file: RemoteFile, place: Place) -> RemoteIdentity:
 def _mark(info: Mapping[str, Any]) -> str | None:
     for name in (*_MARKS, *_TIMES):
         if value := info.get(name):
-            return f"{name}={value.isoformat() if isinstance(value, datetime) else value}"
+            return f"{name}={_plain(value)}"
     return None
+
+
+def _plain(value: object) -> str:
+    """Write a mark or a time in one way: listings leave out quotes, and tell fractions and other zones' hours."""
+    if not isinstance(value, datetime):
+        return str(value).strip('"')
+    return (value if value.tzinfo is None else value.astimezone(UTC)).replace(microsecond=0).isoformat()
 
 
 def is_same(one: RemoteFile, other: RemoteFile) -> bool:

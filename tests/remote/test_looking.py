@@ -26,8 +26,9 @@ from facewarp_async.errors import (
 )
 from facewarp_async.files import RemoteMedia, content_of, inspect, is_same_file
 from facewarp_async.models import MediaType
-from facewarp_async.remote import threads
-from facewarp_async.remote.store import reading
+from facewarp_async.remote import looking, threads
+from facewarp_async.remote.looking import identify
+from facewarp_async.remote.store import locate, reading
 from facewarp_async.server import LocalService
 from facewarp_async.urls import RemoteFile
 from tests.patience import seconds
@@ -146,6 +147,23 @@ async def test_an_object_is_known_by_its_mark_and_not_read_for_that(bucket: Buck
     bucket.put("a.png", picture("b", 1000))
     assert await content_of(await _look(file)) != first
     assert await content_of(await _look(bucket.put("c.png", picture("a", 1000)))) != first
+
+
+@pytest.mark.parametrize("name", ["ETag", "LastModified"])
+def test_an_object_is_the_same_whether_it_was_listed_or_asked_for(
+    bucket: Bucket, picture: Picture, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where folders are listed at the same moment, drivers answer from the listing."""
+    monkeypatch.setattr(looking, "_MARKS", () if name == "LastModified" else looking._MARKS)
+    file = bucket.put("in/a.png", picture())
+    place = locate(file)
+    asked = identify(file)
+    with monkeypatch.context() as patch:
+        patch.setattr(place.fs, "invalidate_cache", lambda *_: None)
+        place.fs.ls("bucket/in", refresh=True)
+        assert identify(file) == asked
+    assert asked.mark is not None
+    assert asked.mark.startswith(f"{name}=")
 
 
 async def test_a_page_without_a_mark_is_known_by_its_sha_256(site: Site, picture: Picture) -> None:
