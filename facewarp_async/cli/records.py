@@ -8,6 +8,7 @@ from facewarp_async.cli.exits import SpendingLimitError
 from facewarp_async.errors import FaceWarpError
 from facewarp_async.models import Asset, Job
 from facewarp_async.pipeline import Completed, Failed, Outcome, Skipped
+from facewarp_async.pipeline.advice import next_step
 
 
 def as_told(outcome: Outcome) -> Outcome:
@@ -68,7 +69,7 @@ def _error(error: FaceWarpError) -> dict[str, Any]:
         "type": type(error).__name__,
         "code": error.code,
         "message": error.message,
-        "advice": error.advice or None,
+        "advice": next_step(error),
         "paid": error.paid,
     }
 

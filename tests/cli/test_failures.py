@@ -82,7 +82,7 @@ def test_records_always_have_the_same_fields() -> None:
         "type": "NoFaceError",
         "code": 602,
         "message": "no face",
-        "advice": None,
+        "advice": "Use pictures in which the face is upright, uncovered and not too small",
         "paid": True,
     }
     assert failure["stage"] == "wait"
