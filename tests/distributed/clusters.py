@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import random
 import socket
@@ -44,6 +45,30 @@ TTL_S = 2
 _JITTER_S = 0.1
 """What processes on a busy machine may add to the way of a call."""
 
+_TICK_S, _STALL_S, _AFTER_S = 0.005, 0.02, 0.05
+"""How often the service's loop is watched, how late is held up, and for how long it then catches up."""
+
+
+class Stalls:
+    """Knows when this process's loop was held up: what came meanwhile was noted late, and all at once."""
+
+    def __init__(self) -> None:
+        self._spans: list[tuple[float, float]] = []
+
+    async def watch(self) -> None:
+        """Watch the loop until cancelled."""
+        last = anyio.current_time()
+        while True:
+            await anyio.sleep(_TICK_S)
+            now = anyio.current_time()
+            if now - last > _STALL_S:
+                self._spans.append((last, now))
+            last = now
+
+    def earliest(self, noted_at: float) -> float:
+        """Return when that may have come which was noted at a time."""
+        return min((begin for begin, end in self._spans if begin <= noted_at <= end + _AFTER_S), default=noted_at)
+
 
 class CountingRunner(InstantRunner):
     """Swaps nothing, and notes which media came, and how many tasks were under way at once."""
@@ -74,6 +99,7 @@ class Account:
     rate: float | None
     cap: int
     arrivals: list[float] = Factory(list)
+    stalls: Stalls = Factory(Stalls)
 
     @property
     def out(self) -> Path:
@@ -119,10 +145,10 @@ class Account:
         return DistributedPipeline(self.client(), dask, journal=self.journal, output_dir=self.out, **options)
 
     def most_calls_in_a_second(self) -> int:
-        """Return how many calls came in any second, less what is allowed for this machine's jitter."""
+        """Return how many calls must have come in one second, less what is allowed for this machine's jitter."""
         window, most = deque[float](), 0
         for at in sorted(self.arrivals):
-            window.append(at)
+            window.append(self.stalls.earliest(at))
             while window[0] <= at - (1 - _JITTER_S):
                 window.popleft()
             most = max(most, len(window))
@@ -182,7 +208,11 @@ async def open_account(
             return False
 
         faults.add(FaultRule(Fault.RESET_BEFORE, CALLS, matching=note))
-        yield account
+        watching = asyncio.create_task(account.stalls.watch())
+        try:
+            yield account
+        finally:
+            watching.cancel()
 
 
 def _make_media(folder: Path, jobs: int, draw: random.Random) -> None:
