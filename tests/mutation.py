@@ -1,8 +1,9 @@
-"""Changes one thing of a module at a time and runs its folder's tests, which have to fail: else nothing guards it.
+"""Changes one thing of a module at a time and runs its tests, which have to fail: else nothing guards it.
 
-``python tests/mutation.py wire`` takes minutes; the names of modules behind it choose among its modules. It works on a
-copy, in a fork for each mutant, and prints those that survive. `tests/mutants.toml` lists survivors that are no
-gaps, each with its reason: the exit code is 1 if there are others, or if one of them is killed now.
+``python tests/mutation.py wire`` takes minutes; the names of modules behind it choose among its modules, and with
+``--every 5`` it takes each fifth change only. It works on a copy, in a fork for each mutant, and prints those that
+survive. `tests/mutants.toml` lists survivors that are no gaps, each with its reason: the exit code is 1 if there are
+others, or if one of them is killed now.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import tempfile
 import time
 import tomllib
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -27,15 +29,23 @@ from hypothesis import HealthCheck, settings
 
 ROOT = Path(__file__).parents[1]
 KNOWN = Path(__file__).with_name("mutants.toml")
-SUITES = {
-    "wire": ("tests/wire", "tests/hostile/test_json.py"),
-    "policy": ("tests/policy",),
-    "journal": (
-        "-mnot slow",
-        *(f"tests/journal/test_{name}.py" for name in ("record", "opening", "replay", "commits")),
-    ),
-    "pipeline": ("-mnot slow", *(f"tests/pipeline/test_{name}.py" for name in ("names", "pipeline", "stream"))),
+_PURE = ("--noconftest",)  # whose tests need nothing of a loop or a service: loading that takes longer than they do
+SUITES: dict[str, dict[str, tuple[str, ...]]] = {
+    "wire": {"": (*_PURE, "tests/wire", "tests/hostile/test_json.py")},
+    "policy": {"": (*_PURE, "tests/policy")},
+    "journal": {
+        "": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("record", "opening", "replay", "commits"))),
+    },
+    "pipeline": {
+        "": ("-mnot slow", *(f"tests/pipeline/test_{name}.py" for name in ("pipeline", "stream"))),
+        "advice": (*_PURE, "tests/pipeline/test_advice.py"),
+        "events": (*_PURE, "tests/pipeline/test_sendings.py"),
+        "fingerprints": (*_PURE, "tests/pipeline/test_fingerprints.py"),
+        "names": (*_PURE, "tests/pipeline/test_names.py", "tests/pipeline/test_long_names.py"),
+    },
 }
+"""The tests of a folder's modules, and of those that have tests of their own."""
+
 LONGEST_S = 60.0
 
 _SWAPS: dict[type[ast.AST], tuple[type[ast.AST], ...]] = {
@@ -228,7 +238,7 @@ def _run(tests: tuple[str, ...]) -> int:
 
 
 def prepare(folder: Path) -> None:
-    """Copy what is needed, and load once what every fork needs: all but the package."""
+    """Copy what is needed, and load once what every fork needs: of the package what no mutant changes."""
     for name in ("facewarp_async", "tests"):
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__", "golden"))
     shutil.copy(ROOT / "pyproject.toml", folder)
@@ -239,6 +249,7 @@ def prepare(folder: Path) -> None:
     os.environ["PYTHONPATH"] = str(folder)  # for programs that tests start
     for module in ("aiohttp.web", "anyio.pytest_plugin", "cattrs", "yarl"):
         importlib.import_module(module)
+    importlib.import_module("facewarp_async.config")  # and what it needs: below all that is changed here
 
     # The same examples for each mutant, and no slow shrinking of what they find.
     settings.register_profile(
@@ -247,23 +258,31 @@ def prepare(folder: Path) -> None:
     )  # fmt: skip
 
 
+def _own_first(tests: tuple[str, ...], path: Path) -> tuple[str, ...]:
+    """Put a module's own tests before the others: they find most, and the first to fail ends a run."""
+    own = f"tests/{path.parent.name}/test_{path.stem}.py"
+    return (own, *tests) if Path(own).exists() else tests
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", choices=SUITES)
     parser.add_argument("modules", nargs="*", help="such as answers; all of them if none is given")
     parser.add_argument("--tests", action="append", help="other tests than the folder's")
+    parser.add_argument("--every", type=int, default=1, metavar="N", help="take each Nth mutant of a module only")
     options = parser.parse_args()
     known: dict[str, str] = tomllib.loads(KNOWN.read_text()).get(options.folder, {})
-    tests = tuple(options.tests or SUITES[options.folder])
+    suites = SUITES[options.folder]
     killed, survivors = set(), []
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name))
         for path in sorted((Path(name) / "facewarp_async" / options.folder).glob("*.py")):
             if options.modules and path.stem not in options.modules:
                 continue
+            tests = _own_first(tuple(options.tests or suites.get(path.stem, suites[""])), path)
             if not survives(path, path.read_text(), tests):
                 raise SystemExit(f"{' '.join(tests)} fail without any change")
-            for mutant in mutants(path, path.stem):
+            for mutant in islice(mutants(path, path.stem), 0, None, options.every):
                 if survives(path, mutant.source, tests):
                     survivors.append(mutant.name)
                     print(
@@ -271,6 +290,7 @@ def main() -> int:
                     )
                 else:
                     killed.add(mutant.name)
+            print(f"{path.stem}: {len(killed)} kinds killed, {len(survivors)} survived so far", flush=True)
         os.chdir(ROOT)
     wrong = [name for name in survivors if name not in known]
     late = known.keys() & killed - set(survivors)
