@@ -253,7 +253,8 @@ class _JobTasks:
         sending = _Sending(self._run, self._log, kind)
         create = asyncio.ensure_future(self._resources.calls._create_task(request, sending=sending))
         try:
-            task_id = await asyncio.shield(create)
+            await asyncio.wait({create})
+            task_id = create.result()
         except asyncio.CancelledError:
             is_stop = self._run.stopped is not None
             late_id = await self._let_arrive(create)

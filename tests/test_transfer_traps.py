@@ -323,16 +323,23 @@ def test_files_are_read_although_the_loops_own_threads_are_busy(run: Callable[[A
     assert run(upload()) == [expected]
 
 
-def test_a_cancelled_reader_waits_for_the_thread_that_has_its_buffer(run: Callable[[Any], Any]) -> None:
+@pytest.mark.parametrize("error", [None, OSError("the disk is gone")], ids=["done", "failed"])
+def test_a_cancelled_reader_waits_for_the_thread_that_has_its_buffer(
+    run: Callable[[Any], Any], error: OSError | None
+) -> None:
     """Else the file's number, or the buffer, would be another upload's while the thread still reads into it."""
     let, begun = threading.Event(), threading.Event()
+    told: list[dict[str, Any]] = []
 
     def work() -> str:
         begun.set()
         let.wait()
+        if error is not None:
+            raise error
         return "done"
 
     async def cancel() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
         threads = FileThreads()
         task = asyncio.ensure_future(threads.run(work))
         await asyncio.to_thread(begun.wait, 5)
@@ -347,6 +354,7 @@ def test_a_cancelled_reader_waits_for_the_thread_that_has_its_buffer(run: Callab
         assert await threads.run(lambda: 1) == 1, "what is cleaned up after closing has threads too"
 
     run(cancel())
+    assert told == [], "what fails after the cancellation is nobody's news"
 
 
 def test_a_whole_transfer_and_the_wait_for_a_connection_have_no_limit(run: Callable[[Any], Any]) -> None:

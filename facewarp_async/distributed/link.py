@@ -128,11 +128,12 @@ class Link:
         future = self._calls[number] = asyncio.get_running_loop().create_future()
         self._send(_CALL, number, op, arguments)
         try:
-            return await asyncio.shield(future)
+            await asyncio.wait([future])
         except asyncio.CancelledError:
             self._send(_CANCEL, number)
             future.add_done_callback(lambda done: _pass_on(done, abandoned))
             raise
+        return future.result()
 
     def _send(self, *item: Value) -> None:
         if not self.is_lost:

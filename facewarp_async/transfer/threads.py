@@ -48,8 +48,8 @@ class FileThreads:
 async def finish(work: Awaitable[T]) -> T:
     """Await work that a thread does; if cancelled, first wait until the thread is done with its buffers and files."""
     future = asyncio.ensure_future(work)
-    try:
-        return await asyncio.shield(future)
+    try:  # not by a shield: from Python 3.14 on it would report what fails after the cancellation
+        await asyncio.wait([future])
     except asyncio.CancelledError:
         with anyio.CancelScope(shield=True):
             while not future.done():
@@ -58,3 +58,4 @@ async def finish(work: Awaitable[T]) -> T:
         if not future.cancelled():
             future.exception()  # nobody else will look at it
         raise
+    return future.result()
