@@ -19,15 +19,16 @@ import time
 import tomllib
 import zipfile
 from collections.abc import Iterator
+from configparser import ConfigParser
 from contextlib import contextmanager
 from email import message_from_bytes
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
-PYTHONS = ("3.11", "3.12", "3.13")
+PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 RESOLUTIONS = ("lowest-direct", "highest")
-NOT_OF_THE_WHEEL = ("tests/checks", "tests/docs")
-"""They are about the checkout."""
+NOT_OF_THE_WHEEL = ("tests/checks", "tests/docs", "tests/benchmarks")
+"""They are about the checkout, and what is not shipped."""
 
 
 def run(*command: str | Path, cwd: Path = ROOT, check: bool = True) -> int:
@@ -50,16 +51,18 @@ def check_wheel(wheel: Path) -> None:
         names = set(archive.namelist())
         (info,) = {name.partition("/")[0] for name in names if ".dist-info/" in name}
         metadata = message_from_bytes(archive.read(f"{info}/METADATA"))
-        entry_points = archive.read(f"{info}/entry_points.txt").decode()
+        entry_points = ConfigParser()
+        entry_points.read_string(archive.read(f"{info}/entry_points.txt").decode())
     package = {name for name in names if not name.startswith(info)}
     assert package == set(tracked("facewarp_async")), package ^ set(tracked("facewarp_async"))
     assert "facewarp_async/py.typed" in package
-    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= names
+    own = {"METADATA", "RECORD", "WHEEL", "entry_points.txt", "licenses/LICENSE", "licenses/NOTICE"}
+    assert names - package == {f"{info}/{name}" for name in own}
     assert metadata["License-Expression"] == project["license"]
     assert metadata["Requires-Python"] == project["requires-python"]
     assert set(metadata.get_all("Provides-Extra", [])) == set(project["optional-dependencies"])
-    for name, target in project["scripts"].items():
-        assert f"{name} = {target}" in entry_points
+    entry_points_of = {"console_scripts": project["scripts"], **project["entry-points"]}
+    assert {group: dict(entry_points[group]) for group in entry_points.sections()} == entry_points_of
 
 
 def check_sdist(sdist: Path) -> None:
@@ -111,8 +114,9 @@ def test_cell(wheel: Path, sdist: Path, *, python: str, resolution: str, argumen
     with tempfile.TemporaryDirectory() as name:
         interpreter = install(Path(name) / "venv", wheel, python=python, resolution=resolution)
         with unpacked(sdist, Path(name) / "tree") as tree:
-            where = "import facewarp_async, pathlib, sys; assert sys.prefix in facewarp_async.__file__"
+            where = "import facewarp_async, sys; assert facewarp_async.__file__.startswith(sys.prefix)"
             run(interpreter, "-c", where, cwd=tree)
+            run(interpreter.with_name("facewarp"), "--version", cwd=tree)
             ignored = [f"--ignore={path}" for path in NOT_OF_THE_WHEEL]
             began = time.monotonic()
             code = run(interpreter, "-m", "pytest", "-q", *ignored, *arguments, cwd=tree, check=False)
