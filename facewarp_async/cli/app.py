@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -19,6 +20,12 @@ def _version() -> str:
     return f"facewarp-async {version('facewarp-async')}"
 
 
+def _add(command: Callable[..., ExitCode], epilogue: str, *, usage: str | None = None) -> None:
+    """Add a command. Where lines of the source end, those of its help need not."""
+    command.__doc__ = re.sub(r"\n {12,}", " ", command.__doc__ or "")
+    app.command(command, help_epilogue=epilogue, usage=usage)
+
+
 app: App = App(
     name="facewarp",
     help="Swap faces in pictures and videos, through Vidnoz, MioCreate or on this machine.",
@@ -27,14 +34,14 @@ app: App = App(
     version=_version,
     default_parameter=Parameter(negative=()),
 )
-app.command(commands.demo, help_epilogue=help.DEMO)
-app.command(commands.swap, help_epilogue=help.SWAP)
-app.command(commands.faces, help_epilogue=help.FACES)
-app.command(commands.multi, help_epilogue=help.MULTI)
-app.command(commands.batch, help_epilogue=help.BATCH)
-app.command(commands.report, help_epilogue=help.REPORT)
-app.command(commands.task, help_epilogue=help.TASK)
-app.command(commands.serve, help_epilogue=help.SERVE)
+_add(commands.demo, help.DEMO)
+_add(commands.swap, help.SWAP)
+_add(commands.faces, help.FACES)
+_add(commands.multi, help.MULTI)
+_add(commands.batch, help.BATCH, usage=help.BATCH_USAGE)
+_add(commands.report, help.REPORT)
+_add(commands.task, help.TASK)
+_add(commands.serve, help.SERVE)
 
 
 @app.command(help_epilogue=help.COMPLETION)

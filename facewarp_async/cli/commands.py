@@ -7,11 +7,13 @@ from typing import Literal
 
 from facewarp_async.cli.exits import ExitCode
 from facewarp_async.cli.options import (
+    Address,
     AtLeastNone,
     AtLeastOne,
     Hd,
     IndexedFaces,
     Json,
+    Key,
     Limited,
     LimitOptions,
     OptionalOut,
@@ -94,7 +96,7 @@ def multi(
 
     Args:
         media: The picture or video to change.
-        face: INDEX=FILE: the face to put in for the one that faces lists under that index. May be given several times.
+        face: The face to put in for the one that faces lists under that index. May be given several times.
         out: As for swap.
     """
     from facewarp_async.cli.swap import SwapCommand
@@ -113,7 +115,7 @@ def batch(
     hd: Hd = False,
     json: Json = False,
     report: OptionalPathHere = None,
-    dask: str | None = None,
+    dask: Address | None = None,
     selection: Selected = _SELECTION,
     limits: Limited = _LIMITS,
     resume: Resume = _RESUME,
@@ -195,9 +197,9 @@ def task(
 def serve(
     *,
     port: Port = 0,
-    host: str = "127.0.0.1",
+    host: Address = "127.0.0.1",
     data_dir: Path | None = None,
-    api_key: str | None = None,
+    api_key: Key | None = None,
     rps: Rate = 0.0,
     credits: AtLeastNone | None = None,
     workers: AtLeastOne | None = None,

@@ -5,9 +5,10 @@ from __future__ import annotations
 PROGRAM = """\
 Exit codes:
     0  all done
-    1  some jobs failed
+    1  some files failed or are in doubt
     2  usage: a wrong option, a file that cannot be used, missing credentials
-    3  the batch was stopped: no credits left, --max-credits reached, token refused, disk full
+    3  the batch was stopped: no credits left, --max-credits reached,
+       token refused, disk full
   130  interrupted by Ctrl-C or SIGTERM; run the same command again to go on
 
 Environment:
@@ -46,11 +47,14 @@ Examples:
   facewarp multi group.jpg --face 0=me.jpg --face 2=you.jpg -o swapped.jpg --hd
 """
 
+BATCH_USAGE = "Usage: facewarp batch --out PATH|URL [OPTIONS] [FOLDER]"
+
 BATCH = """\
 Examples:
   facewarp batch holiday --face me.jpg -o swapped
   facewarp batch holiday --face me.jpg -o swapped --dry-run
-  facewarp batch holiday --face me.jpg -o swapped --include '*.jpg' --exclude raw --max-credits 100
+  facewarp batch holiday --face me.jpg -o out --include '*.jpg' --exclude raw
+  facewarp batch holiday --face me.jpg -o swapped --max-credits 100
   facewarp batch holiday --face me.jpg -o swapped --json > outcomes.jsonl
   facewarp batch holiday --face me.jpg -o swapped --report swapped/report.html
   facewarp batch --manifest jobs.csv -o swapped --provider miocreate --rps 5

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from attrs import frozen
+from attrs import fields_dict, frozen
 from cyclopts import Group, Parameter, Token, validators
 
 from facewarp_async.config import Limits
@@ -37,7 +37,12 @@ def _as_place_here(_type: object, tokens: Sequence[Token]) -> Path:
     return place
 
 
-_PLACE = Parameter(converter=_as_place, n_tokens=1, accepts_keys=False)
+def _called(metavar: str, **options: Any) -> Parameter:
+    """Say what the help calls an option's value; older releases of cyclopts give it no name."""
+    return Parameter(**options, **({"metavar": metavar} if "metavar" in fields_dict(Parameter) else {}))
+
+
+_PLACE = _called("PATH|URL", converter=_as_place, n_tokens=1, accepts_keys=False)
 """A path, or a URL, in which no slash must be lost."""
 
 
@@ -60,7 +65,8 @@ class ServiceOptions:
     ] = None
     base_url: Annotated[
         str | None,
-        Parameter(
+        _called(
+            "URL",
             name="--base-url",
             group=_SERVICE,
             help="Where the service is, if not where its vendor has it, such as one started by facewarp serve.",
@@ -68,13 +74,16 @@ class ServiceOptions:
     ] = None
     rps: Annotated[
         float | None,
-        Parameter(
+        _called(
+            "N",
             group=_SERVICE,
             validator=_check_rate,
             help="How many calls a second the plan allows; 0: no limit. Vendors allow 1 unless told otherwise.",
         ),
     ] = None
-    verbose: Annotated[bool, Parameter(group=_SERVICE, help="Show on stderr what is asked and answered.")] = False
+    verbose: Annotated[
+        bool, Parameter(group=_SERVICE, show_default=False, help="Show on stderr what is asked and answered.")
+    ] = False
 
 
 @frozen(kw_only=True)
@@ -113,6 +122,7 @@ class ResumeOptions:
         bool,
         Parameter(
             group=_RESUME,
+            show_default=False,
             help="Try files again that failed for good in an earlier run; their tasks are paid for again.",
         ),
     ] = False
@@ -124,7 +134,8 @@ class SelectionOptions:
 
     manifest: Annotated[
         Location | None,
-        Parameter(
+        _called(
+            "PATH|URL",
             group=_SELECTION,
             converter=_as_place,
             n_tokens=1,
@@ -135,7 +146,8 @@ class SelectionOptions:
     ] = None
     include: Annotated[
         list[str] | None,
-        Parameter(
+        _called(
+            "GLOB",
             group=_SELECTION,
             help="Take only the files that this pattern fits, such as *.jpg, or holiday/*.png with a path below "
             "FOLDER. May be given several times.",
@@ -143,7 +155,7 @@ class SelectionOptions:
     ] = None
     exclude: Annotated[
         list[str] | None,
-        Parameter(group=_SELECTION, help="Leave out the files and folders that this pattern fits; as --include."),
+        _called("GLOB", group=_SELECTION, help="Leave out the files and folders that this pattern fits; as --include."),
     ] = None
     recursive: Annotated[
         bool, Parameter(negative="--no-recursive", group=_SELECTION, help="Go into the folders below.")
@@ -157,25 +169,31 @@ class LimitOptions:
     dry_run: Annotated[
         bool,
         Parameter(
-            group=_LIMITS, help="Print what would be sent, created and paid for, and how long it takes; do nothing."
+            group=_LIMITS,
+            show_default=False,
+            help="Print what would be sent, created and paid for, and how long it takes; do nothing.",
         ),
     ] = False
     max_credits: Annotated[
         int | None,
-        Parameter(
+        _called(
+            "N",
             group=_LIMITS,
             validator=validators.Number(gte=0),
             help="Stop, with exit code 3, before more than so many tasks were created in this run.",
         ),
     ] = None
     uploads: Annotated[
-        int, Parameter(group=_LIMITS, validator=validators.Number(gte=1), help="How many files are sent at once.")
+        int,
+        _called("N", group=_LIMITS, validator=validators.Number(gte=1), help="How many files are sent at once."),
     ] = _DEFAULTS.uploads
     in_flight: Annotated[
-        int, Parameter(group=_LIMITS, validator=validators.Number(gte=1), help="How many tasks are under way at once.")
+        int,
+        _called("N", group=_LIMITS, validator=validators.Number(gte=1), help="How many tasks are under way at once."),
     ] = _DEFAULTS.in_flight
     downloads: Annotated[
-        int, Parameter(group=_LIMITS, validator=validators.Number(gte=1), help="How many results are fetched at once.")
+        int,
+        _called("N", group=_LIMITS, validator=validators.Number(gte=1), help="How many results are fetched at once."),
     ] = _DEFAULTS.downloads
 
     @property
@@ -204,12 +222,12 @@ def _check_faces(_type: object, values: list[str]) -> None:
 
 Selected = Annotated[SelectionOptions, Parameter(name="*")]
 Limited = Annotated[LimitOptions, Parameter(name="*")]
-IndexedFaces = Annotated[list[str], Parameter(validator=_check_faces, show_default=False)]
-Json = Annotated[bool, Parameter(name="--json")]
+IndexedFaces = Annotated[list[str], _called("INDEX=FILE", validator=_check_faces, show_default=False)]
+Json = Annotated[bool, Parameter(name="--json", show_default=False)]
 Resume = Annotated[ResumeOptions, Parameter(name="*")]
 Service = Annotated[ServiceOptions, Parameter(name="*")]
-Verbose = Annotated[bool, Parameter(help="Show on stderr what is asked and answered.")]
-Hd = Annotated[bool, Parameter(help="Ask for high quality.")]
+Verbose = Annotated[bool, Parameter(show_default=False, help="Show on stderr what is asked and answered.")]
+Hd = Annotated[bool, Parameter(show_default=False, help="Ask for high quality.")]
 Place = Annotated[Location, _PLACE]
 OptionalPlace = Annotated[Location | None, _PLACE]
 Out = Annotated[Location, _PLACE, Parameter(name=["--out", "-o"])]
@@ -217,7 +235,9 @@ OptionalOut = Annotated[Location | None, _PLACE, Parameter(name=["--out", "-o"])
 OutHere = Annotated[Path, Parameter(name=["--out", "-o"], converter=_as_place_here, n_tokens=1)]
 OptionalOutHere = Annotated[Path | None, Parameter(name=["--out", "-o"], converter=_as_place_here, n_tokens=1)]
 OptionalPathHere = Annotated[Path | None, Parameter(converter=_as_place_here, n_tokens=1)]
-Rate = Annotated[float, Parameter(validator=_check_rate)]
-Port = Annotated[int, Parameter(validator=validators.Number(gte=0, lte=65535))]
-AtLeastOne = Annotated[int, Parameter(validator=validators.Number(gte=1))]
-AtLeastNone = Annotated[int, Parameter(validator=validators.Number(gte=0))]
+Rate = Annotated[float, _called("N", validator=_check_rate)]
+Port = Annotated[int, _called("N", validator=validators.Number(gte=0, lte=65535))]
+Address = Annotated[str, _called("ADDRESS")]
+Key = Annotated[str, _called("KEY")]
+AtLeastOne = Annotated[int, _called("N", validator=validators.Number(gte=1))]
+AtLeastNone = Annotated[int, _called("N", validator=validators.Number(gte=0))]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from facewarp_async.cli import help
 from facewarp_async.cli.app import run_program
 
 MakeFile = Callable[..., Path]
@@ -103,12 +105,40 @@ def test_a_message_shows_what_was_typed_as_text(capsys: pytest.CaptureFixture[st
     assert err == "facewarp: [red]\\x1b[31m\\n.png: cannot be read: No such file or directory\n"
 
 
-@pytest.mark.parametrize("command", ["demo", "swap", "faces", "multi", "batch", "task", "serve", "completion"])
+COMMANDS = ["demo", "swap", "faces", "multi", "batch", "report", "task", "serve", "completion"]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_each_command_has_help_with_examples(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_program([command, "--help"]) == 0
     out, err = capsys.readouterr()
     assert "Examples:\n  facewarp " + command in out
     assert err == ""
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_has_no_word_of_python(
+    command: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_program([command, "--help"]) == 0
+    assert re.findall(r"REMOTEFILE|\b(?:STR|INT|FLOAT)\b|\[ARGS\]|default: False", capsys.readouterr().out) == []
+
+
+def test_help_wraps_where_the_line_ends_and_not_where_the_sources_did(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert run_program(["swap", "--help"]) == 0
+    lines = [line.strip("│ ") for line in capsys.readouterr().out.splitlines()]
+    begin = next(number for number, line in enumerate(lines) if line.startswith("--out"))
+    end = next(number for number, line in enumerate(lines) if line.startswith("--hd"))
+    assert [line for line in lines[begin : end - 1] if len(line) < 45] == []
+
+
+def test_the_examples_fit_on_a_terminal_of_80_columns() -> None:
+    texts = [text for name, text in vars(help).items() if name.isupper()]
+    assert [line for text in texts for line in text.splitlines() if len(line) > 80] == []
 
 
 def test_help_documents_the_exit_codes_and_the_environment(capsys: pytest.CaptureFixture[str]) -> None:
