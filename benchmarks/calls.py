@@ -146,7 +146,7 @@ async def queue_jobs(count: int) -> float:
 
     tracemalloc.start()
     stream = OutcomeStream(jobs, run, workers=32, read_ahead=256, ordered=True)
-    running = asyncio.ensure_future(stream.run())
+    running = asyncio.ensure_future(stream._run())
     await asyncio.sleep(0.05)
     grown = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()

@@ -223,7 +223,7 @@ class DistributedPipeline:
         ahead = max(self._limits.read_ahead, 2 * self._shard_size * self._sender.threads)
         stream = OutcomeStream(jobs, self._outcome, workers=ahead, read_ahead=ahead, ordered=ordered)
         self._streams.append(stream)
-        self._tasks.start_soon(stream.run)
+        self._tasks.start_soon(stream._run)
         return stream
 
     async def collect(self, jobs: Jobs) -> BatchReport:

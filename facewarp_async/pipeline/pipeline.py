@@ -174,13 +174,13 @@ class SwapPipeline:
             ordered=ordered,
         )
         self._notes.streams.append(stream)
-        self._tasks.start_soon(self._run_counted, stream, self._client._counting(stream.left))
+        self._tasks.start_soon(self._run_counted, stream, self._client._counting(stream._left))
         return stream
 
     @staticmethod
     async def _run_counted(stream: OutcomeStream, counted: AbstractContextManager[None]) -> None:
         with counted:
-            await stream.run()
+            await stream._run()
 
     async def collect(self, jobs: Jobs) -> BatchReport:
         """Run jobs to their end and return all outcomes, in the order of the jobs.

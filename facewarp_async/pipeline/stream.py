@@ -56,11 +56,11 @@ class OutcomeStream(AsyncIterator[Outcome]):
         self.is_complete: bool = False
         """Whether all jobs that there are have their outcomes."""
 
-    def left(self) -> float:
+    def _left(self) -> float:
         """Return how many jobs have no outcome yet; infinity while there may be more than have been read."""
         return self._in_work if self._source.is_exhausted else math.inf
 
-    async def run(self) -> None:
+    async def _run(self) -> None:
         """Run the jobs. An unforeseen exception ends them all and is raised to the taker of outcomes."""
         try:
             with self._scope:

@@ -75,7 +75,7 @@ async def run(
     stream = OutcomeStream(source, work, workers=workers, read_ahead=read_ahead, ordered=ordered)
     group: TaskGroup
     async with anyio.create_task_group() as group:
-        group.start_soon(stream.run)
+        group.start_soon(stream._run)
         yield stream
         group.cancel_scope.cancel()
 
@@ -309,7 +309,7 @@ async def test_aclose_before_anything_ran_begins_nothing() -> None:
     work = Work()
     stream = OutcomeStream(jobs(5), work, workers=5, read_ahead=5, ordered=True)
     await stream.aclose()
-    await stream.run()
+    await stream._run()
     assert await places(stream) == []
     assert work.begun == []
 
@@ -318,16 +318,16 @@ async def test_how_many_jobs_are_left_is_known_once_the_last_was_read() -> None:
     work = Work()
     async with run(jobs(3), work, workers=2) as stream:
         await settle()
-        assert stream.left() == math.inf, "two workers have a job each, and nobody has asked for more"
+        assert stream._left() == math.inf, "two workers have a job each, and nobody has asked for more"
         work.let_go([0])
         await settle()
-        assert stream.left() == math.inf
+        assert stream._left() == math.inf
         work.let_go([1])
         await settle()
-        assert stream.left() == 1, "the idle worker has asked in vain"
+        assert stream._left() == 1, "the idle worker has asked in vain"
         work.let_go([2])
         await settle()
-        assert stream.left() == 0
+        assert stream._left() == 0
 
 
 async def test_a_taker_that_gives_up_loses_no_outcome() -> None:
