@@ -63,12 +63,6 @@ class Face:
         return float(np.linalg.norm(high - low))
 
     @property
-    def eye_distance(self) -> float:
-        """Pixels between the centres of the eyes."""
-        points = self.landmarks
-        return float(np.linalg.norm(points[1] - points[0]))
-
-    @property
     def mouth_gap(self) -> float:
         """The opening between the lips, in widths of the mouth."""
         (upper, lower), (left, right) = LIP_SLIT, INNER_MOUTH_CORNERS

@@ -24,6 +24,7 @@ from facewarp_async.engine.mask import trace_outline
 from facewarp_async.engine.swap import Source
 from facewarp_async.engine.topology import MEAN, OVAL
 from facewarp_async.engine.warp import map_mesh
+from tests.engine.units import eye_distance
 
 PORTRAITS = Path(engine.__file__).parent / "data" / "portraits"
 
@@ -207,7 +208,7 @@ class Measures:
     def outline_error(self, result: Face, base: Face) -> float:
         """Mean distance of the oval's points, in distances of the eyes."""
         distance = np.linalg.norm(result.mesh[OVAL, :2] - base.mesh[OVAL, :2], axis=1)
-        return float(distance.mean() / base.eye_distance)
+        return float(distance.mean() / eye_distance(base))
 
     def seam(self, image: Pixels, face: Face) -> float:
         """Mean step in LAB between a ring just inside the outline and one just outside, over 24 directions."""

@@ -30,6 +30,7 @@ from facewarp_async.errors import (
 from facewarp_async.models import ImageResult, VideoResult
 from facewarp_async.server import LocalService
 from facewarp_async.server.runners import ENGINE_TARGET
+from tests.engine.units import eye_distance
 
 if TYPE_CHECKING:
     from .conftest import Measures, Save, SavePicture
@@ -183,7 +184,7 @@ async def test_crops_of_the_faces_come_with_their_points(client: FaceSwapClient,
         assert (face.width, face.height, face.size) == (*crop.shape[1::-1], path.stat().st_size)
         (found,) = local_finder().find(crop)
         points = np.array([(point.x, point.y) for point in face.kps])
-        assert np.abs(points - found.landmarks).max() < 0.15 * found.eye_distance
+        assert np.abs(points - found.landmarks).max() < 0.15 * eye_distance(found)
 
 
 async def test_only_the_named_faces_change_however_a_pair_is_read(

@@ -20,6 +20,7 @@ from facewarp_async.engine import EngineError, images
 from facewarp_async.engine.arrays import Pixels, as_pixels
 from facewarp_async.engine.finder import local_finder
 from facewarp_async.engine.swap import Source
+from tests.engine.units import eye_distance
 
 if TYPE_CHECKING:
     from .conftest import Measures, Save, SavePicture
@@ -209,7 +210,7 @@ def test_keypoints_lie_on_the_features_of_the_crop(group_path: Path, group: Pixe
         assert all(0 <= x < crop.width and 0 <= y < crop.height for x, y in crop.keypoints)
         (face,) = local_finder().find(image)
         found = face.landmarks - np.array(crop.keypoints)
-        assert np.abs(found).max() < 0.12 * face.eye_distance
+        assert np.abs(found).max() < 0.12 * eye_distance(face)
         left, right, nose, corner_left, corner_right = crop.keypoints
         assert left[0] < nose[0] < right[0]
         assert corner_left[0] < corner_right[0]

@@ -16,6 +16,7 @@ from facewarp_async.engine.mask import trace_outline
 from facewarp_async.engine.shape import mix_shapes
 from facewarp_async.engine.swap import FAST, HD, Quality, Source, swap_face
 from facewarp_async.engine.warp import map_mesh
+from tests.engine.units import eye_distance
 
 if TYPE_CHECKING:
     from .conftest import Measures
@@ -85,7 +86,7 @@ def test_inner_features_lie_where_the_mixed_shape_puts_them(scene: Scene, monkey
 
     def distance() -> float:
         mesh = only_face(swapped(scene, HD)).mesh
-        return float(np.linalg.norm((mesh - mixed)[clear, :2], axis=1).mean() / face.eye_distance)
+        return float(np.linalg.norm((mesh - mixed)[clear, :2], axis=1).mean() / eye_distance(face))
 
     error = distance()
     monkeypatch.setattr(swap_module, "_SHAPE_SHARE", 0.0)

@@ -14,6 +14,7 @@ from facewarp_async.engine.finder import local_finder
 from facewarp_async.engine.smooth import OneEuroFilter
 from facewarp_async.engine.topology import OVAL
 from facewarp_async.engine.track import Tracked, Tracker
+from tests.engine.units import eye_distance
 
 Moving = Callable[..., list[Pixels]]
 SwayMap = Callable[[Pixels, tuple[int, int], float], Floats]
@@ -36,7 +37,7 @@ def jitter(tracked: list[list[Tracked]], image: Pixels, size: tuple[int, int], s
         matrix = sway_map(image, size, number / len(tracked))
         errors.append(items[0].face.mesh[:, :2] - (on_still @ matrix[:, :2].T + matrix[:, 2]))
     steps = np.linalg.norm(np.diff(np.array(errors), axis=0), axis=2)
-    return float(100 * steps.mean() / face.eye_distance)
+    return float(100 * steps.mean() / eye_distance(face))
 
 
 @pytest.mark.slow
@@ -65,7 +66,7 @@ def test_mesh_stays_on_a_moving_face(moving: Moving, hopper: Pixels, sway_map: S
         matrix = sway_map(hopper, SIZE, number / 30)
         expected = hopper_face.mesh[:, :2] @ matrix[:, :2].T + matrix[:, 2]
         error = np.linalg.norm(items[0].face.mesh[OVAL, :2] - expected[OVAL], axis=1).mean()
-        assert error < 0.12 * items[0].face.eye_distance
+        assert error < 0.12 * eye_distance(items[0].face)
 
 
 @pytest.mark.slow
@@ -81,7 +82,7 @@ def test_quick_face_is_not_left_behind(collins: Pixels) -> None:
         (found,) = local_finder().find(frame)
         (item,) = items
         assert item.track == 0
-        assert np.linalg.norm(item.face.centre - found.centre) < 0.2 * found.eye_distance
+        assert np.linalg.norm(item.face.centre - found.centre) < 0.2 * eye_distance(found)
 
 
 def test_networks_run_on_every_frame_but_the_detector_does_not(
