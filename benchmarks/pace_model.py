@@ -21,6 +21,7 @@ from typing import Any
 
 from attrs import evolve, frozen
 
+from benchmarks.jumping_clock import clock, run_on_jumping_clock
 from benchmarks.pace_plain import PLAIN, Polling
 from benchmarks.pace_regimes import (
     LIMITS,
@@ -32,7 +33,7 @@ from benchmarks.pace_regimes import (
     error_of,
     kinds_of,
 )
-from benchmarks.pace_service import Service, Task, clock, run_on_jumping_clock
+from benchmarks.pace_service import Service, Task
 from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.learning import LearntPolling

@@ -1,53 +1,18 @@
-"""A clock that jumps, and a service that works by it."""
+"""A service that works by a clock that jumps."""
 
 from __future__ import annotations
 
 import asyncio
 import math
 import random
-import selectors
 from collections import deque
-from collections.abc import Coroutine
-from typing import Any
 
 from attrs import Factory, define, evolve
 
+from benchmarks.jumping_clock import clock
 from benchmarks.pace_regimes import FAILING, OUTAGE, Durations, Regime
 from facewarp_async.models import TaskKind
 from facewarp_async.server.limits import SlidingWindow
-
-
-class _Jumping(selectors.SelectSelector):
-    """Waits for nothing: the time asked for is over at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "everybody waits, and nothing will happen"
-        self.now += max(0.0, timeout)
-        return []
-
-
-class JumpingLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self._jumping = _Jumping()
-        super().__init__(self._jumping)
-
-    def time(self) -> float:
-        return self._jumping.now
-
-
-def run_on_jumping_clock(main: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=JumpingLoop) as runner:
-        runner.run(main)
-
-
-def clock() -> float:
-    return asyncio.get_running_loop().time()
 
 
 @define(eq=False)

@@ -7,9 +7,8 @@ import gc
 import heapq
 import math
 import random
-import selectors
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager, ExitStack
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from attrs import evolve
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks.jumping_clock import run_on_jumping_clock
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider, Timeouts
 from facewarp_async.models import Asset, TaskKind
@@ -164,35 +164,6 @@ async def test_a_call_that_is_repeated_goes_before_all_others(
     assert targets == [UPLOAD_URL_PATH] * 2 + ["/v1/task/get-face"] * 3
 
 
-class _Waiting(selectors.SelectSelector):
-    """Waits for nothing: the time asked for is over at once."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.now = 0.0
-
-    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
-        assert timeout is not None, "everybody waits, and nothing will happen"
-        self.now += max(0.0, timeout)
-        return []
-
-
-class _QuickLoop(asyncio.SelectorEventLoop):
-    """A loop whose clock jumps to the next timer."""
-
-    def __init__(self) -> None:
-        self._waiting = _Waiting()
-        super().__init__(self._waiting)
-
-    def time(self) -> float:
-        return self._waiting.now
-
-
-def run_quickly(main: Coroutine[Any, Any, None]) -> None:
-    with asyncio.Runner(loop_factory=_QuickLoop) as runner:
-        runner.run(main)
-
-
 class Story:
     """Calls and tasks that come at some time, and what the pacer made of them."""
 
@@ -261,7 +232,7 @@ def test_every_call_is_served_and_no_second_holds_more_than_the_rate(
         ahead = sum(asked_at < created_at + 1 for asked_at, created_at in story.looks)
         assert ahead <= len(story.looks) / 6, "only a task believed to queue, and only once in a while"
 
-    run_quickly(main())
+    run_on_jumping_clock(main())
 
 
 def test_a_turn_that_came_and_was_not_used_keeps_no_other_call_from_a_closed_gate() -> None:
@@ -273,7 +244,7 @@ def test_a_turn_that_came_and_was_not_used_keeps_no_other_call_from_a_closed_gat
             assert await pacer.look_turn(watched)
         await asyncio.wait_for(pacer.acquire(Priority.CREATE), 5)
 
-    run_quickly(main())
+    run_on_jumping_clock(main())
 
 
 @pytest.mark.parametrize(
@@ -319,7 +290,7 @@ def test_near_the_end_of_a_batch_an_overdue_look_goes_after_uploads(
             group.create_task(look(pacer))
             group.create_task(upload(pacer))
 
-    run_quickly(main())
+    run_on_jumping_clock(main())
     assert went == [*expected, "the batch is over", "look", "upload"]
 
 
@@ -340,7 +311,7 @@ def test_ten_thousand_deadlines_need_no_timer_each() -> None:
         assert found == [False] * 10_000
         assert loop.time() == pytest.approx(11, abs=0.1)
 
-    run_quickly(main())
+    run_on_jumping_clock(main())
 
 
 class Service:
@@ -413,7 +384,7 @@ def test_a_batch_takes_little_more_time_and_calls_than_it_must(rate: float | Non
         assert service.calls <= (1.05 if rate == 1 else 1.15) * 3 * jobs
         assert service.refusals <= 0.01 * service.calls
 
-    run_quickly(main())
+    run_on_jumping_clock(main())
 
 
 @pytest.mark.parametrize("jobs", [50, 128])
@@ -426,7 +397,7 @@ def test_tasks_that_are_all_worked_on_at_once_are_noticed_soon(jobs: int) -> Non
         assert asyncio.get_running_loop().time() <= 1.25 * max(service.done_at)
         assert service.calls <= 1.25 * 3 * jobs
 
-    run_quickly(main())
+    run_on_jumping_clock(main())
 
 
 @pytest.mark.slow
@@ -480,4 +451,4 @@ def test_a_look_that_is_due_before_its_caller_asks_is_made_when_he_does() -> Non
             assert await pacer.look_turn(watched) is not None
         assert loop.time() < 6
 
-    run_quickly(main())
+    run_on_jumping_clock(main())
