@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -23,7 +24,10 @@ QUICK: dict[str, list[str]] = {
 
 def run(name: str, *options: str) -> int:
     """Run one benchmark in a process of its own, as some start processes that import what they were started from."""
-    return subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False).returncode
+    code = subprocess.run([sys.executable, "-m", f"benchmarks.{name}", *options], check=False).returncode
+    if code < 0:
+        print(f"{name} was ended by {signal.Signals(-code).name}", file=sys.stderr)
+    return code
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import itertools
 import os
+import signal
 import statistics
 import subprocess
 import sys
@@ -152,6 +153,10 @@ async def _cluster(folder: Path, workers: int) -> AsyncIterator[_Cluster]:
         async with Client(scheduler_file=str(known), asynchronous=True) as client:  # type: ignore[no-untyped-call]
             await client.wait_for_workers(workers, timeout=120)
             yield _Cluster(client, scheduler.pid, [process.pid for process in processes[1:]])
+    except Exception:  # the folder with the logs goes too
+        async for log in anyio.Path(folder).glob("*.log"):
+            print(f"{log.name}:\n{await log.read_text()}", file=sys.stderr)
+        raise
     finally:
         for process in processes:
             process.kill()
@@ -182,15 +187,21 @@ async def _one_batch(
     return _Outcome(wall_s, await cluster.scheduler_cpu_s() - before)
 
 
+def _make_files(folder: Path, number: int, size: int) -> list[Path]:
+    folder.mkdir()
+    files = [folder / f"{index}.png" for index in range(number)]
+    for path in files:
+        path.write_bytes(b"\x89PNG\r\n\x1a\n" + os.urandom(size))
+    return files
+
+
 async def uplink(options: argparse.Namespace) -> None:
     service = _ShapedService(options.uplink * 1e6)
     sizes = (1, 2, 4)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        files: list[Path] = []
-        for number in range(options.files):
-            files.append(folder / f"{number}.png")
-            files[-1].write_bytes(b"\x89PNG\r\n\x1a\n" + os.urandom(options.size * 1000))
+        files = _make_files(folder / "files", options.files, options.size * 1000)
+        few = _make_files(folder / "few", 20, 1000)
         async with AsyncExitStack() as stack:
             url = await stack.enter_async_context(service.listen())
             clusters = {}
@@ -204,13 +215,13 @@ async def uplink(options: argparse.Namespace) -> None:
                 poll_policy=FixedPolling(image_s=0.1),
             )
             took: dict[int, list[_Outcome]] = {size: [] for size in sizes}
-            for number in range(options.rounds + 1):  # the first lets all import what they need
-                for size in sizes if number % 2 else reversed(sizes):
-                    outcome = await _one_batch(
-                        clusters[size], client, folder, files if number else files[:20], options.shard
-                    )
-                    if number:
-                        took[size].append(outcome)
+            for size in sizes:  # so that all have imported what they need
+                await _one_batch(clusters[size], client, folder, few, 1)
+            for number in range(options.rounds):
+                for size in reversed(sizes) if number % 2 else sizes:
+                    outcome = await _one_batch(clusters[size], client, folder, files, options.shard)
+                    took[size].append(outcome)
+                    print(f"{size} workers: {outcome.wall_s:.1f} s", file=sys.stderr, flush=True)
     _tell_uplink(options, took)
 
 
@@ -364,6 +375,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=200_000)
     parser.add_argument("--dir", help="where the journal lies")
     options = parser.parse_args()
+    # Stopped by a `timeout`, it says so and leaves no cluster behind.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped before its end"))
     asyncio.run({"uplink": uplink, "coordinator": coordinator}[options.what](options))
 
 

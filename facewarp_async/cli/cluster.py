@@ -7,6 +7,8 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio.to_thread
+
 from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.provider import Embedded, Remote
 from facewarp_async.errors import ClusterError, MissingExtraError
@@ -39,16 +41,18 @@ def check_cluster(service: Remote | Embedded, *, state: Path | None, report: Pat
 
 @asynccontextmanager
 async def open_cluster(address: str) -> AsyncIterator[Client]:
-    """Connect to a scheduler.
+    """Connect to a scheduler, by the certificates that Dask's settings name.
 
     Raises:
         MissingExtraError: Dask distributed is not installed.
+        UsageError: Dask's settings do not suit the address.
         ClusterError: There is no scheduler at the address.
     """
     try:
         from distributed import Client  # noqa: PLC0415 - it is slow to import, and an extra
     except ModuleNotFoundError as error:
         raise MissingExtraError("--dask takes Dask distributed: pip install 'facewarp-async[cli,dask]'") from error
+    await anyio.to_thread.run_sync(_check_security, address)
     try:
         client = await Client(address, asynchronous=True, timeout=10)  # type: ignore[no-untyped-call]  # Dask's
     except (OSError, ValueError, TimeoutError) as error:
@@ -57,3 +61,22 @@ async def open_cluster(address: str) -> AsyncIterator[Client]:
         yield client
     finally:
         await client.close()
+
+
+def _check_security(address: str) -> None:
+    """See that Dask's settings have what a scheduler at this address asks for: its client would only crash."""
+    from distributed import Security  # noqa: PLC0415 - as above
+
+    settings = "Dask's settings distributed.comm.tls.ca-file, .client.cert and .client.key"
+    try:
+        security = Security()  # type: ignore[no-untyped-call]  # Dask's
+        context = security.get_connection_args("client")["ssl_context"]  # type: ignore[no-untyped-call]  # the same
+    except (OSError, ValueError) as error:
+        raise UsageError(f"--dask {address}: {settings} cannot be used: {error}") from error
+    if context is None and address.startswith("tls://"):
+        raise UsageError(
+            f"--dask {address}: takes certificates: name their files by {settings}, or in the environment by "
+            "DASK_DISTRIBUTED__COMM__TLS__CA_FILE, …__CLIENT__CERT and …__CLIENT__KEY"
+        )
+    if security.require_encryption and not address.startswith("tls://"):
+        raise UsageError(f"--dask {address}: Dask's settings ask for encryption: expected an address with tls://")

@@ -16,8 +16,8 @@ from typing import Any
 
 import anyio
 import anyio.to_thread
-from attrs import Factory, define
-from distributed import Client
+from attrs import Factory, define, frozen
+from distributed import Client, Security
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Limits
@@ -221,15 +221,42 @@ def _make_media(folder: Path, jobs: int, draw: random.Random) -> None:
         (folder / name).write_bytes(b"\x89PNG\r\n\x1a\n" + draw.randbytes(draw.randrange(1_000, 30_000)))
 
 
+@frozen
+class Certificates:
+    """What the processes of a cluster know each other by.
+
+    Attributes:
+        authority: The file with the certificate of who has signed theirs.
+        own: The file with the certificate and the key of each.
+    """
+
+    authority: Path
+    own: Path
+
+    @property
+    def options(self) -> list[str]:
+        """For Dask's commands."""
+        return ["--tls-ca-file", str(self.authority), "--tls-cert", str(self.own), "--tls-key", str(self.own)]
+
+    @property
+    def security(self) -> Security:
+        """For a client in Python."""
+        return Security(  # type: ignore[no-untyped-call]  # Dask's
+            tls_ca_file=str(self.authority), tls_client_cert=str(self.own), require_encryption=True
+        )
+
+
 class Cluster:
     """A scheduler and workers, each a process.
 
     Args:
         folder: For their logs and local files.
+        certificates: What they know each other by; ``None``: they speak in the clear.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, certificates: Certificates | None = None) -> None:
         self._folder = folder
+        self._certificates = certificates
         self._port = 0
         self._started: list[subprocess.Popen[bytes]] = []
         self.scheduler: subprocess.Popen[bytes] | None = None
@@ -237,7 +264,7 @@ class Cluster:
 
     @property
     def address(self) -> str:
-        return f"tcp://127.0.0.1:{self._port}"
+        return f"{'tcp' if self._certificates is None else 'tls'}://127.0.0.1:{self._port}"
 
     def start(self, workers: int) -> None:
         """Start a scheduler and workers; again on the same port after they were killed."""
@@ -245,19 +272,21 @@ class Cluster:
             with socket.socket() as free:
                 free.bind(("127.0.0.1", 0))
                 self._port = free.getsockname()[1]
-        options = ["--port", str(self._port), "--host", "127.0.0.1", "--no-dashboard"]
+        options = ["--host", self.address, "--no-dashboard"]
         self.scheduler = self._program("scheduler", *options)
         self.workers = [self.add_worker() for _ in range(workers)]
 
     def add_worker(self) -> subprocess.Popen[bytes]:
         """Start another worker."""
-        options = ["--no-nanny", "--nthreads", "2", "--no-dashboard", "--death-timeout", "30", "--host", "127.0.0.1"]
+        options = ["--no-nanny", "--nthreads", "2", "--no-dashboard", "--death-timeout", "30"]
         folder = self._folder / f"worker-{len(self._started)}"
         return self._program("worker", self.address, *options, "--local-directory", str(folder), "--memory-limit", "0")
 
     def _program(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         log = self._folder / f"{len(self._started)}-{name}.log"
         given = {"SCHEDULER__WORKER_TTL": f"{TTL_S}s", "SCHEDULER__ALLOWED_FAILURES": "1"}
+        if self._certificates is not None:
+            options = (*options, *self._certificates.options)
         with log.open("wb") as file:
             process = subprocess.Popen(
                 [sys.executable, "-m", f"distributed.cli.dask_{name}", *options],
@@ -284,7 +313,8 @@ class Cluster:
             self.workers.pop().kill()
         while len(self.workers) < workers:
             self.workers.append(self.add_worker())
-        async with Client(self.address, asynchronous=True) as client:  # type: ignore[no-untyped-call]  # Dask's
+        security = None if self._certificates is None else self._certificates.security
+        async with Client(self.address, asynchronous=True, security=security) as client:  # type: ignore[no-untyped-call]  # Dask's
             await until_workers(client, lambda known: len(known) == workers)
             yield client
 
@@ -302,9 +332,9 @@ async def until_workers(client: Client, condition: Callable[[list[str]], bool]) 
 
 
 @contextmanager
-def open_cluster(folder: Path, *, workers: int) -> Iterator[Cluster]:
+def open_cluster(folder: Path, *, workers: int, certificates: Certificates | None = None) -> Iterator[Cluster]:
     """Run a cluster."""
-    cluster = Cluster(folder)
+    cluster = Cluster(folder, certificates)
     try:
         cluster.start(workers)
         yield cluster
