@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 from aiohttp.test_utils import TestClient, TestServer
-from attrs import frozen
 
 from facewarp_async.cli.records import outcome_record
 from facewarp_async.client import FaceSwapClient
@@ -25,8 +24,8 @@ from facewarp_async.errors import Stage
 from facewarp_async.models import ImageResult, ImageSwap
 from facewarp_async.pipeline import Completed
 from facewarp_async.server import LocalService
+from tests.docs.pages import MARK, ROOT, Block, blocks_of
 
-ROOT = Path(__file__).parents[2]
 TESTED_APART = {
     "testing.md": "tests/testing/test_plugin.py",
     "files-elsewhere.md": "tests/remote/test_document.py",
@@ -36,7 +35,6 @@ TESTED_APART = {
 
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in TESTED_APART)]
 BIN = Path(sys.executable).parent
-MARK = b"Synthetic media"
 
 MAKES = {
     "README.md:python:1": ["out.png", "group-swapped.png"],
@@ -51,47 +49,20 @@ MAKES = {
     ],
     "migrating.md:python:1": ["out-team.jpg", "out-you.jpg"],
     "command-line.md:csv:1": ["out/team.jpg", "out/clips/with-me.mp4", "out/group.jpg"],
+    "getting-started.md:bash:2": ["team-swapped.jpg"],
     "local-service.md:python:1": ["out.jpg"],
     "web-app.md:python:1": ["answer.jpg"],
 }
 """The results that a block makes, where the page does not show what it prints."""
 
-NOT_RUN = {
-    "README.md:bash:1": "sets up an environment and downloads; what it ends in, tests/cli/test_demo.py runs",
-    "README.md:bash:2": "sets up an environment and runs these very tests; the CI does",
-    "getting-started.md:bash:1": "sets up an environment and downloads",
-    "getting-started.md:bash:2": "sets variables to what every user has another value for",
-}
-"""The blocks that cannot be run here, and why."""
+SET_UP = {"README.md:bash:1", "README.md:bash:2", "getting-started.md:bash:1"}
+"""The blocks that make an environment to run in, which `test_setting_up.py` runs."""
+
+SHOWS_IT = {"getting-started.md:bash:2": "facewarp swap team.jpg me.jpg --rps 0"}
+"""What shows that a block has done what it is for, where itself it neither prints nor makes anything."""
 
 LIES_THERE = {"folder.md:python:1": {"holiday/notes.jpg": b"no picture"}}
 """What a block finds besides the usual folder."""
-
-
-@frozen
-class Block:
-    """A code block, and the output that the page shows right below it."""
-
-    page: str
-    language: str
-    number: int
-    text: str
-    output: str | None
-
-    @property
-    def name(self) -> str:
-        return f"{self.page}:{self.language}:{self.number}"
-
-
-def blocks_of(page: Path) -> list[Block]:
-    found: list[Block] = []
-    fences = re.finditer(r"^```(.*?)\n(.*?)^```\n(?:\n```text\n(.*?)^```\n)?", page.read_text(), re.DOTALL | re.M)
-    for language, text, output in (fence.groups() for fence in fences):
-        if language.startswith("{"):  # a directive of the site's
-            continue
-        number = 1 + sum(block.language == language for block in found)
-        found.append(Block(page.name, language, number, text, output))
-    return found
 
 
 BLOCKS = [block for page in PAGES for block in blocks_of(page)]
@@ -99,7 +70,7 @@ BLOCKS = [block for page in PAGES for block in blocks_of(page)]
 
 def of(*languages: str) -> list[Any]:
     return [
-        pytest.param(each, id=each.name) for each in BLOCKS if each.language in languages and each.name not in NOT_RUN
+        pytest.param(each, id=each.name) for each in BLOCKS if each.language in languages and each.name not in SET_UP
     ]
 
 
@@ -127,7 +98,7 @@ def execute(block: Block) -> tuple[str, dict[str, Any]]:
 def test_no_block_is_left_out() -> None:
     assert {block.language for block in BLOCKS} <= {"python", "bash", "csv", "json"}
     assert all(page in (ROOT / test).read_text() for page, test in TESTED_APART.items())
-    assert NOT_RUN.keys() | MAKES.keys() <= {block.name for block in BLOCKS}
+    assert SET_UP | MAKES.keys() | SHOWS_IT.keys() <= {block.name for block in BLOCKS}
 
 
 @pytest.mark.slow
@@ -184,7 +155,8 @@ def paid_task(folder: Path, service: LocalService) -> int:
 @pytest.mark.slow
 @pytest.mark.parametrize("block", of("bash"))
 def test_commands_do_what_the_page_says(block: Block, folder: Path, service: LocalService, paid_task: int) -> None:
-    lines = block.text.replace("4711", str(paid_task)).splitlines()
+    lines = block.text.replace("4711", str(paid_task)).replace("'…'", service.auth.key).splitlines()
+    lines += [SHOWS_IT[block.name]] * (block.name in SHOWS_IT)
     serving = [line for line in lines if line.startswith("facewarp serve")]
     if serving != lines:
         printed = shell("\n".join(line for line in lines if line not in serving), folder)
