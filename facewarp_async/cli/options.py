@@ -39,7 +39,9 @@ def _as_place_here(_type: object, tokens: Sequence[Token]) -> Path:
 
 def _called(metavar: str, **options: Any) -> Parameter:
     """Say what the help calls an option's value; older releases of cyclopts give it no name."""
-    return Parameter(**options, **({"metavar": metavar} if "metavar" in fields_dict(Parameter) else {}))
+    if "metavar" in fields_dict(Parameter):
+        options["metavar"] = metavar
+    return Parameter(**options)
 
 
 _PLACE = _called("PATH|URL", converter=_as_place, n_tokens=1, accepts_keys=False)

@@ -300,16 +300,34 @@ async def test_texts_stand_out_in_the_light_and_in_the_dark(
     assert await page.evaluate(CONTRAST) == []
 
 
-@pytest.mark.parametrize("width", [360, 800, 1600])
+@pytest.mark.parametrize("width", [360, 800, 820, 1600])
 async def test_nothing_is_wider_than_the_screen(
     page: Page, make_page: MakePage, make_swap: MakeRecord, make_run: MakeRun, width: int
 ) -> None:
     await page.set_viewport_size({"width": width, "height": 740})
     records = [make_swap(name) for name in ("a", "b" * 200, "c" * 30, "d")]
-    await open_page(page, await make_page(records, [make_run(), make_run()], title="t" * 200))
+    await open_page(page, await make_page(records, [make_run(), make_run(provider="miocreate")], title="t" * 200))
+    await page.locator(".runs summary").click()
     assert await page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
     widths = [((await card.bounding_box()) or {"width": 0})["width"] for card in await page.locator(".card").all()]
     assert all(280 <= found <= width for found in widths)
+
+
+async def test_no_part_of_the_page_has_to_be_scrolled_sideways_on_a_phone(
+    page: Page, make_page: MakePage, records: list[JobRecord], make_run: MakeRun
+) -> None:
+    """What a run was about is all in sight; only the buttons to choose files by may be swept along."""
+    await page.set_viewport_size({"width": 360, "height": 740})
+    await open_page(page, await make_page(records, [make_run()]))
+    swept = """() => [...document.querySelectorAll('body *')].filter((node) => node.scrollWidth > node.clientWidth
+        && ['auto', 'scroll'].includes(getComputedStyle(node).overflowX)).map((node) => node.tagName)"""
+    assert set(await page.evaluate(swept)) <= {"FIELDSET"}
+    cells = page.locator(".runs td")
+    boxes = [await cell.bounding_box() for cell in await cells.all()]
+    assert all(box is not None and box["x"] >= 0 and box["x"] + box["width"] <= 360 for box in boxes)
+    assert await cells.evaluate_all("cells => cells.map((cell) => getComputedStyle(cell, '::before').content)") == [
+        f'"{heading}"' for heading in ("began", "took", "ended", "service", "tasks", "API calls")
+    ]
 
 
 async def test_on_a_phone_what_is_touched_is_large_enough(
