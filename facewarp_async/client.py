@@ -65,6 +65,7 @@ class ClientSettings:
     timeouts: Timeouts
     retry: RetryPolicy
     polling: PollPolicy
+    most_tasks: int | None = None
 
 
 class FaceSwapClient(ServiceCalls):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import IntEnum
 
-from facewarp_async.errors import ConfigurationError, CreditsExhaustedError, FaceWarpError, Recovery
+from facewarp_async.errors import ConfigurationError, FaceWarpError, Recovery
 
 
 class ExitCode(IntEnum):
@@ -19,16 +19,6 @@ class ExitCode(IntEnum):
 
 class UsageError(ConfigurationError):
     """The command line asks for something that cannot be meant."""
-
-
-class SpendingLimitError(CreditsExhaustedError):
-    """As many tasks were created as the user allows. As without credits, what was paid for is still fetched."""
-
-    advice = ""
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.code: int | None = None  # the service did not say it
 
 
 def exit_code_for(error: FaceWarpError) -> ExitCode:

@@ -10,7 +10,6 @@ from typing import Final
 import attrs
 from attrs import frozen
 
-from facewarp_async.cli.cap import CappedClient
 from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.options import ServiceOptions
 from facewarp_async.cli.output import Output
@@ -27,6 +26,7 @@ from facewarp_async.config import (
 )
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.policy.polling import FixedPolling
+from facewarp_async.spending import CappedClient
 
 LOCAL: Final = LOCAL_NAME
 _EAGER = FixedPolling(image_s=0.3, video_s=1.0, longest_s=1.0)

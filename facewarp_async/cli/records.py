@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from facewarp_async.cli.exits import SpendingLimitError
 from facewarp_async.errors import FaceWarpError
 from facewarp_async.models import Asset, Job
 from facewarp_async.pipeline import Completed, Failed, Outcome, Skipped
 from facewarp_async.pipeline.advice import next_step
+from facewarp_async.spending import SpendingLimitError
 
 
 def as_told(outcome: Outcome) -> Outcome:
