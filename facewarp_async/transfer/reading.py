@@ -120,17 +120,17 @@ class CacheReader:
     async def read(self) -> memoryview:
         """Return the next bytes."""
         try:
-            if self._descriptor < 0:
-                await self._threads.run_short(self._open)
-                if (chunk := self.read_now()) is not None:
-                    return chunk
-            if self._ahead is None:
+            if self._ahead is not None:  # first: at the file's end it was closed with what was read ahead
+                count = await finish(self._ahead)
+                self._swap_buffers()
+            else:
+                if self._descriptor < 0:
+                    await self._threads.run_short(self._open)
+                    if (chunk := self.read_now()) is not None:
+                        return chunk
                 self._renew_buffer()
                 buffer, offset = self._buffer, self._length
                 count = await self._threads.run(lambda: self._fill(buffer, offset))
-            else:
-                count = await finish(self._ahead)
-                self._swap_buffers()
         except OSError as error:
             raise _unreadable(self._file, error) from error
         chunk = self._take(count)
