@@ -116,7 +116,7 @@ def write_clip(path: Path, frames: int) -> None:
         container.mux(video.encode())
 
 
-def copy_clip(path: Path, out: Path, *, hd: bool) -> None:
+def copy_clip(path: Path, out: Path, *, hd: bool = False) -> None:
     """The control: the same decoding and encoding without a swap."""
     with open_clip(path) as clip, ClipWriter(out, clip, hd=hd) as writer:
         for item in clip.read():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import pickle
 import time
 import uuid
@@ -97,6 +98,7 @@ class DistributedPipeline:
         self._names = NameBook()
         self._stopped_by: FaceWarpError | None = None
         self._streams: list[OutcomeStream] = []
+        self._told_left = math.inf
         self._tasks: TaskGroup | None = None
         self._left = False
 
@@ -196,6 +198,7 @@ class DistributedPipeline:
         match op:
             case "outcome":
                 self._sender.receive(*arguments)
+                self._tell_left()
             case "threads":
                 (self._sender.threads,) = arguments
             case "stop":
@@ -203,6 +206,13 @@ class DistributedPipeline:
                 self._sender.withhold(lambda job: self._skipped(job.job))
             case "stage" if self._on_event is not None:
                 self._on_event(pickle.loads(arguments[0]))  # noqa: S301 - the same
+
+    def _tell_left(self) -> None:
+        """Tell the coordinator how many jobs are left, once that is known: near the end calls go in another order."""
+        left = sum(stream._left() for stream in self._streams)
+        if left != self._told_left:
+            self._told_left = left
+            self._link.note("left", left)
 
     def stream(self, jobs: Jobs, *, ordered: bool = True) -> OutcomeStream:
         """Run jobs and give out what became of them.
@@ -229,11 +239,7 @@ class DistributedPipeline:
     async def collect(self, jobs: Jobs) -> BatchReport:
         """Run jobs to their end and return all outcomes, in the order of the jobs."""
         begun = time.monotonic()
-        stream = self.stream(jobs)
-        try:
-            outcomes = [outcome async for outcome in stream]
-        finally:
-            await stream.aclose()
+        outcomes = await self.stream(jobs)._all()
         return BatchReport(outcomes=outcomes, elapsed_s=time.monotonic() - begun, stopped_by=self._stopped_by)
 
     async def _outcome(self, index: int, job: Job) -> Outcome:

@@ -188,11 +188,7 @@ class SwapPipeline:
         Cancelling cancels the jobs too.
         """
         begun = time.monotonic()
-        stream = self.stream(jobs)
-        try:
-            outcomes = [outcome async for outcome in stream]
-        finally:
-            await stream.aclose()
+        outcomes = await self.stream(jobs)._all()
         return BatchReport(outcomes=outcomes, elapsed_s=time.monotonic() - begun, stopped_by=self._notes.stopped_by)
 
     async def _outcome(self, seen: Occurrences, index: int, job: Job) -> Outcome:

@@ -122,6 +122,13 @@ class OutcomeStream(AsyncIterator[Outcome]):
         self._room.release()
         return self._ready.popleft()
 
+    async def _all(self) -> list[Outcome]:
+        """Take all outcomes that were not taken; if that is cancelled, cancel the jobs too."""
+        try:
+            return [outcome async for outcome in self]
+        finally:
+            await self.aclose()
+
     def _end(self) -> BaseException:
         error = self._crash or self._source.error
         self._crash = self._source.error = None

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 import pytest
 
+from benchmarks.engine import copy_clip
 from facewarp_async.engine import EngineError
 from facewarp_async.engine.arrays import Pixels
-from facewarp_async.engine.clips import ClipWriter, Frame, Samples, base, decode, open_clip, read_frames
+from facewarp_async.engine.clips import Frame, Samples, base, decode, open_clip, read_frames
 from facewarp_async.engine.clips.planes import Planes
 
 if TYPE_CHECKING:
@@ -38,16 +39,6 @@ def read(path: Path) -> list[Frame]:
 def pictures(path: Path) -> list[Pixels]:
     with open_clip(path) as clip:
         return [frame.planes().to_picture() for frame in read_frames(clip)]
-
-
-def copy(path: Path, out: Path, *, hd: bool = False) -> None:
-    with open_clip(path) as clip, ClipWriter(out, clip, hd=hd) as writer:
-        for item in clip.read():
-            if isinstance(item, Frame):
-                writer.write(item, item.planes())
-            else:
-                writer.write_sound(item)
-        writer.finish()
 
 
 def code_of(path: Path) -> int:
@@ -121,7 +112,7 @@ def test_odd_sizes_lose_at_most_a_row_and_a_column(
     found = pictures(path)
     assert found[0].shape == (64, 96, 3)
     assert difference(found, [frame[:64, :96] for frame in frames]) < 7
-    copy(path, folder / "copy.mp4")
+    copy_clip(path, folder / "copy.mp4")
     assert difference(pictures(folder / "copy.mp4"), found) < 7
 
 
@@ -144,7 +135,7 @@ def test_animated_webp_is_a_clip(tmp_path: Path, frames: list[Pixels]) -> None:
 
 def test_last_frame_is_shown_as_long_as_before(tmp_path: Path, frames: list[Pixels]) -> None:
     path = animation(tmp_path / "a.webp", frames[:4], [40, 100, 60, 500])
-    copy(path, tmp_path / "copy.mp4")
+    copy_clip(path, tmp_path / "copy.mp4")
     with av.open(str(tmp_path / "copy.mp4")) as container:
         assert (container.duration or 0) / av.time_base == pytest.approx(0.7, abs=0.002)
 
@@ -213,7 +204,7 @@ def test_times_are_exact_at_a_varying_rate(make_clip: MakeClip, frames: list[Pix
     uneven = [0, 33, 67, 250, 251, 400, 1000, 1001, 1040, 1100]
     for name, codec in (("a.mp4", "libx264"), ("a.webm", "libvpx")):
         path = make_clip(name, frames, codec=codec, times=uneven, unit=Fraction(1, 1000))
-        copy(path, folder / "copy.mp4")
+        copy_clip(path, folder / "copy.mp4")
         assert times(folder / "copy.mp4") == [Fraction(time, 1000) for time in uneven]
 
 
@@ -222,7 +213,7 @@ def test_times_are_exact_at_a_constant_rate(
     make_clip: MakeClip, frames: list[Pixels], folder: Path, rate: Fraction
 ) -> None:
     path = make_clip("a.mp4", frames, unit=1 / rate)
-    copy(path, folder / "copy.mp4")
+    copy_clip(path, folder / "copy.mp4")
     assert times(folder / "copy.mp4") == [number / rate for number in range(len(frames))]
     with av.open(str(folder / "copy.mp4")) as container:
         assert (container.duration or 0) / av.time_base == pytest.approx(float(10 / rate), abs=0.002)
@@ -232,13 +223,13 @@ def test_gif_keeps_its_times_and_the_length_of_its_last_frame(
     make_clip: MakeClip, frames: list[Pixels], folder: Path
 ) -> None:
     path = make_clip("a.gif", frames[:4], codec="gif", pix_fmt="rgb8", unit=Fraction(1, 100), times=[0, 10, 25, 100])
-    copy(path, folder / "copy.mp4")
+    copy_clip(path, folder / "copy.mp4")
     assert times(folder / "copy.mp4") == [Fraction(time, 100) for time in (0, 10, 25, 100)]
 
 
 def test_single_frame_is_a_clip(make_clip: MakeClip, frames: list[Pixels], folder: Path) -> None:
     path = make_clip("one.mp4", frames[:1])
-    copy(path, folder / "copy.mp4")
+    copy_clip(path, folder / "copy.mp4")
     assert difference(pictures(folder / "copy.mp4"), frames[:1]) < 10
     with av.open(str(folder / "copy.mp4")) as container:
         assert (container.duration or 0) / av.time_base == pytest.approx(0.04, abs=0.002)
@@ -249,7 +240,7 @@ def test_rotated_clip_becomes_upright(make_clip: MakeClip, frames: list[Pixels],
     stored = [np.ascontiguousarray(np.rot90(frame, degrees // 90)) for frame in frames]
     path = make_clip("turned.mp4", stored, rotation=degrees)
     assert difference(pictures(path), frames) < 7
-    copy(path, folder / "copy.mp4")
+    copy_clip(path, folder / "copy.mp4")
     with av.open(str(folder / "copy.mp4")) as container:
         frame = next(container.decode(video=0))
         assert (frame.width, frame.height, frame.rotation) == (96, 64, 0)
@@ -270,7 +261,7 @@ def test_sound_is_copied_packet_by_packet(
     make_clip: MakeClip, frames: list[Pixels], folder: Path, name: str, codec: str, sound: str
 ) -> None:
     path = make_clip(name, frames, codec=codec, sound=sound)
-    copy(path, folder / "copy.mp4")
+    copy_clip(path, folder / "copy.mp4")
     kind, packets, starts = sound_packets(path)
     copied_kind, copied, copied_starts = sound_packets(folder / "copy.mp4")
     assert (copied_kind, copied) == (kind, packets)
@@ -279,7 +270,7 @@ def test_sound_is_copied_packet_by_packet(
 
 def test_sound_that_mp4_cannot_carry_becomes_aac(make_clip: MakeClip, frames: list[Pixels], folder: Path) -> None:
     path = make_clip("a.mov", frames, sound="pcm_s16le")
-    copy(path, folder / "copy.mp4")
+    copy_clip(path, folder / "copy.mp4")
     assert sound_packets(folder / "copy.mp4")[0] == "aac"
     with av.open(str(folder / "copy.mp4")) as container:
         wave = np.concatenate([frame.to_ndarray()[0] for frame in container.decode(audio=0)])
@@ -290,13 +281,13 @@ def test_sound_that_mp4_cannot_carry_becomes_aac(make_clip: MakeClip, frames: li
 
 
 def test_clip_without_sound_gets_none(make_clip: MakeClip, frames: list[Pixels], folder: Path) -> None:
-    copy(make_clip("a.mp4", frames), folder / "copy.mp4")
+    copy_clip(make_clip("a.mp4", frames), folder / "copy.mp4")
     with av.open(str(folder / "copy.mp4")) as container:
         assert not container.streams.audio
 
 
 def test_result_says_that_it_is_synthetic_and_streams(make_clip: MakeClip, frames: list[Pixels], folder: Path) -> None:
-    copy(make_clip("a.mp4", frames), folder / "copy.mp4")
+    copy_clip(make_clip("a.mp4", frames), folder / "copy.mp4")
     with av.open(str(folder / "copy.mp4")) as container:
         assert container.metadata["comment"].startswith("Synthetic media")
         assert container.streams.video[0].codec_context.name == "h264"
@@ -306,8 +297,8 @@ def test_result_says_that_it_is_synthetic_and_streams(make_clip: MakeClip, frame
 
 def test_hd_is_encoded_finer(make_clip: MakeClip, frames: list[Pixels], folder: Path) -> None:
     path = make_clip("a.mp4", frames)
-    copy(path, folder / "fast.mp4")
-    copy(path, folder / "hd.mp4", hd=True)
+    copy_clip(path, folder / "fast.mp4")
+    copy_clip(path, folder / "hd.mp4", hd=True)
     original = pictures(path)
     fast, fine = difference(pictures(folder / "fast.mp4"), original), difference(pictures(folder / "hd.mp4"), original)
     assert fine < 0.8 * fast
@@ -316,7 +307,7 @@ def test_hd_is_encoded_finer(make_clip: MakeClip, frames: list[Pixels], folder: 
 def test_colour_tags_are_copied(make_clip: MakeClip, frames: list[Pixels], folder: Path) -> None:
     tags = {"colorprim": "bt709", "transfer": "bt709", "colormatrix": "bt709"}
     options = {"x264-params": ":".join(f"{key}={value}" for key, value in tags.items())}
-    copy(make_clip("a.mp4", frames, options=options), folder / "copy.mp4")
+    copy_clip(make_clip("a.mp4", frames, options=options), folder / "copy.mp4")
     with open_clip(folder / "copy.mp4") as clip:
         assert (clip.colours.primaries, clip.colours.transfer, clip.colours.matrix) == (1, 1, 1)
 
@@ -500,5 +491,5 @@ def test_second_frame_at_one_time_is_dropped(make_clip: MakeClip, frames: list[P
                 packet.pts = packet.dts = 40 if packet.pts == 80 else packet.pts
                 packet.stream = stream
                 target.mux(packet)
-    copy(path, folder / "copy.mp4")
+    copy_clip(path, folder / "copy.mp4")
     assert times(folder / "copy.mp4") == [Fraction(number, 25) for number in (0, 1, 3, 4, 5)]

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attrs import frozen
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +19,7 @@ from facewarp_async.errors import FaceWarpError
 from facewarp_async.models import Asset, FaceDetection, ImageResult, TaskKind
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.wire.answers import Answer, parse_task
+from tests.hostile.spoiling import Spoiling, spoilings
 
 pytestmark = pytest.mark.anyio
 
@@ -90,23 +90,6 @@ def raw_answers(draw: st.DrawFn) -> bytes:
         body = b"%x\r\n%s\r\n0\r\n\r\n" % (len(body), body)
     head = "".join(f"{name}: {value}\r\n" for name, value in given_headers)
     return f"{version} {status} x\r\n{head}\r\n".encode("utf-8", "surrogatepass") + body
-
-
-@frozen
-class Spoiling:
-    """What is done to a proper answer: the bytes between two places are exchanged."""
-
-    begin: float
-    end: float
-    piece: bytes
-
-    def apply(self, proper: bytes) -> bytes:
-        begin, end = sorted(round(share * len(proper)) for share in (self.begin, self.end))
-        return proper[:begin] + self.piece + proper[end:]
-
-
-shares = st.floats(0, 1)
-spoilings = st.builds(Spoiling, shares, shares, st.binary(max_size=10))
 
 
 def _result(url: str) -> ImageResult:

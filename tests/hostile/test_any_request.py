@@ -24,6 +24,7 @@ from facewarp_async.client import FaceSwapClient
 from facewarp_async.models import FaceDetection, TaskKind
 from facewarp_async.server import InstantRunner, LocalService
 from facewarp_async.wire.requests import ACCESS_URL_PATH, CREATE_PATHS, TASK_PATH, TOKEN_PATH, UPLOAD_URL_PATH
+from tests.hostile.spoiling import Spoiling, spoilings
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -114,19 +115,6 @@ class Change:
 
 
 @frozen
-class Spoiling:
-    """What is done to a request's bytes: those between two places are exchanged."""
-
-    begin: float
-    end: float
-    piece: bytes
-
-    def apply(self, proper: bytes) -> bytes:
-        begin, end = sorted(round(share * len(proper)) for share in (self.begin, self.end))
-        return proper[:begin] + self.piece + proper[end:]
-
-
-@frozen
 class Request:
     """A request, before the running service's values are put in."""
 
@@ -201,8 +189,7 @@ requests = st.builds(
     is_authorised=st.sampled_from([True, True, True, False]),
     framing=st.sampled_from(["length"] * 5 + ["none", "too long", "chunked", "bad chunks"]),
     body=bodies,
-    spoilings=st.just([])
-    | st.lists(st.builds(Spoiling, st.floats(0, 1), st.floats(0, 1), st.binary(max_size=10)), max_size=2),
+    spoilings=st.just([]) | st.lists(spoilings, max_size=2),
 )
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from contextlib import AbstractAsyncContextManager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import anyio
@@ -197,13 +197,13 @@ async def test_jobs_that_wait_for_their_turn_have_written_no_intent(start_world:
         assert JobState.INTENT not in await world.states(), "cancelled in time: all were answered or taken back"
 
 
-async def test_no_create_leaves_before_its_intent_is_durable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = Journal.write
-    released = asyncio.Event()
-    reached = asyncio.Event()
+@asynccontextmanager
+async def held_before(state: JobState, world: World, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[asyncio.Event]:
+    """Run a job until this state is to be written, which waits for the event that is given."""
+    written, released, reached = Journal.write, asyncio.Event(), asyncio.Event()
 
     async def write(self: Journal, record: Any) -> None:
-        if record.state is JobState.INTENT:
+        if record.state is state:
             reached.set()
             await released.wait()
         await written(self, record)
@@ -212,6 +212,11 @@ async def test_no_create_leaves_before_its_intent_is_durable(world: World, monke
     async with world.pipeline() as pipeline, anyio.create_task_group() as group:
         group.start_soon(pipeline.collect, world.jobs(1))
         await reached.wait()
+        yield released
+
+
+async def test_no_create_leaves_before_its_intent_is_durable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with held_before(JobState.INTENT, world, monkeypatch) as released:
         for _ in range(50):
             await asyncio.sleep(0)
         assert world.service.ledger.calls["/v1/task/face-swap"] == 0
@@ -220,20 +225,7 @@ async def test_no_create_leaves_before_its_intent_is_durable(world: World, monke
 
 
 async def test_nothing_is_polled_before_the_task_is_durable(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    written = Journal.write
-    released = asyncio.Event()
-    reached = asyncio.Event()
-
-    async def write(self: Journal, record: Any) -> None:
-        if record.state is JobState.CREATED:
-            reached.set()
-            await released.wait()
-        await written(self, record)
-
-    monkeypatch.setattr(Journal, "write", write)
-    async with world.pipeline() as pipeline, anyio.create_task_group() as group:
-        group.start_soon(pipeline.collect, world.jobs(1))
-        await reached.wait()
+    async with held_before(JobState.CREATED, world, monkeypatch) as released:
         await world.service.settled()
         assert world.service.ledger.calls["/v1/task/detail"] == 0
         released.set()
