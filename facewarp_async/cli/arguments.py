@@ -102,7 +102,7 @@ def _check_writable(folder: Path) -> None:
 
 def _check_folders(folder: Location, out: Location, face: Location) -> None:
     if isinstance(folder, Path) and not folder.is_dir():
-        raise UsageError(f"{folder}: is no folder")
+        raise UsageError(f"{folder}: is no folder{'; for one file there is facewarp swap' if folder.exists() else ''}")
     if is_below(folder, out):
         if is_below(out, folder):
             raise UsageError(f"--out is the folder of the media, {folder}: results go to a folder of their own")

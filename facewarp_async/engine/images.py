@@ -59,7 +59,7 @@ def swap_image(media: Path, face: Path, out: Path, *, hd: bool = False) -> Swapp
     with typed_failures():
         picture = read_picture(media)
         image = picture.flattened()
-        found = pick_single(local_finder().find(image), where="medium")
+        found = pick_single(local_finder().find(image), where="picture to change")
         quality = HD if hd else FAST
         return _write_result(_changed(picture, [(found, read_source(face))], quality), out, quality)
 
@@ -85,7 +85,7 @@ def swap_faces(media: Path, pairs: Sequence[tuple[Landmarks, Path]], out: Path, 
         for landmarks, face in pairs:
             index = nearest_face(faces, landmarks)
             if index is None:
-                raise EngineError(NO_FACE, "no face in the medium at the given place")
+                raise EngineError(NO_FACE, "no face in the picture to change at the given place")
             sources[index] = face
         quality = HD if hd else FAST
         jobs = [(faces[index], read_source(face)) for index, face in sources.items()]

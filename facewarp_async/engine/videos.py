@@ -84,7 +84,7 @@ class _MainFace:
     def __call__(self, frame: Frame, tracked: list[Tracked]) -> list[tuple[Face, Source]]:
         faces = {item.track: item.face for item in tracked}
         if faces and self._track is None:
-            main = pick_single(list(faces.values()), where="medium")
+            main = pick_single(list(faces.values()), where="video")
             self._track = next(track for track, face in faces.items() if face is main)
         elif self._track not in faces:
             self._track = self._successor(faces, frame.time_s)
@@ -145,7 +145,7 @@ def _survey(clip: Clip, named: _NamedFaces) -> None:
         named(frame, tracker.step(frame.planes().to_picture(), frame.time_s))
         if named.is_complete:
             return
-    raise EngineError(NO_FACE, "no face in the medium at a given place")
+    raise EngineError(NO_FACE, "no face in the video at a given place")
 
 
 def _swap_clip(clip: Clip, out: Path, choose: Choice, *, hd: bool) -> SwappedVideo:
@@ -169,7 +169,7 @@ def _swap_clip(clip: Clip, out: Path, choose: Choice, *, hd: bool) -> SwappedVid
                         cover = image if cover is None else cover
                 writer.write(item, planes)
             if cover is None:
-                raise EngineError(NO_FACE, "no face in the medium")
+                raise EngineError(NO_FACE, "no face in the video")
             writer.finish()
         return _describe(temporary, path, cover, out)
 

@@ -42,6 +42,7 @@ def _nothing_in_the_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         (["swap", "a.png", "face.png", "-o", "a.png"], "would be written over"),
         (["swap", "a.png", "face.png", "-o", "face.png"], "would be written over"),
         (["batch", "missing", "--face", "face.png", "-o", "out"], "missing: is no folder"),
+        (["batch", "a.png", "--face", "face.png", "-o", "out"], "is no folder; for one file there is facewarp swap"),
         (["batch", "media", "--face", "missing.png", "-o", "out"], "missing.png: cannot be read"),
         (["batch", "media", "--face", "face.png", "-o", "media"], "folder of the media"),
         (["batch", "media", "--face", "face.png", "-o", "media/../media"], "folder of the media"),

@@ -8,9 +8,9 @@ from facewarp_async.engine import EngineError
 
 
 def test_error_survives_pickling_with_both_fields() -> None:
-    error = pickle.loads(pickle.dumps(EngineError(602, "no face in the medium")))
+    error = pickle.loads(pickle.dumps(EngineError(602, "no face in the video")))
     assert isinstance(error, EngineError)
-    assert (error.code, error.message) == (602, "no face in the medium")
+    assert (error.code, error.message) == (602, "no face in the video")
 
 
 def test_error_text_names_message_and_code() -> None:

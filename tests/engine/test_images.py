@@ -97,7 +97,7 @@ def test_hd_differs_and_is_larger(hopper_path: Path, collins_path: Path, folder:
 
 def test_no_face_says_in_which_file(save_picture: SavePicture, collins_path: Path, folder: Path) -> None:
     blank = save_picture("blank.png", BLANK)
-    for media, face, where in ((blank, collins_path, "medium"), (collins_path, blank, "picture of the face")):
+    for media, face, where in ((blank, collins_path, "to change"), (collins_path, blank, "of the face")):
         with pytest.raises(EngineError, match=where) as caught:
             engine.swap_image(media, face, folder / "r")
         assert caught.value.code == 602
@@ -106,8 +106,8 @@ def test_no_face_says_in_which_file(save_picture: SavePicture, collins_path: Pat
 
 @pytest.mark.slow
 def test_several_comparable_faces_are_refused(group_path: Path, collins_path: Path, folder: Path) -> None:
-    for media, face, where in ((group_path, collins_path, "medium"), (collins_path, group_path, "picture of the face")):
-        with pytest.raises(EngineError, match=f"4 faces in the {where}") as caught:
+    for media, face, where in ((group_path, collins_path, "to change"), (collins_path, group_path, "of the face")):
+        with pytest.raises(EngineError, match=f"4 faces in the picture {where}") as caught:
             engine.swap_image(media, face, folder / "r")
         assert caught.value.code == 603
     assert not list(folder.iterdir())

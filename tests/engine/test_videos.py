@@ -144,7 +144,7 @@ def test_single_frame_is_swapped(
 
 def test_no_face_leaves_nothing(make_clip: MakeClip, collins_path: Path, folder: Path) -> None:
     path = make_clip("a.mp4", [np.full((120, 160, 3), 90, np.uint8)] * 4)
-    with pytest.raises(EngineError, match="medium") as caught:
+    with pytest.raises(EngineError, match="video") as caught:
         engine.swap_video(path, collins_path, folder / "r")
     assert caught.value.code == 602
     assert not list(folder.iterdir())
