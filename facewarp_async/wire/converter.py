@@ -10,7 +10,7 @@ import math
 import re
 from collections.abc import Callable
 from functools import partial
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_origin
 
 import cattrs
 from attrs import has
@@ -106,6 +106,8 @@ def structure(value: Any, shape: type[T], *, path: str) -> T:
     Raises:
         ShapeError: A needed field is missing or has a type that cannot be meant; the message names its JSON path.
     """
+    if get_origin(shape) is list and not isinstance(value, list):  # cattrs goes through whatever it is given
+        raise ShapeError(f"expected a list, got {_name(value)} @ {path}")
     try:
         return _CONVERTER.structure(value, shape)
     except (cattrs.BaseValidationError, ValueError) as error:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from facewarp_async.errors import (
@@ -349,6 +349,17 @@ def test_a_token_that_cannot_be_read_is_named_by_its_path(body: bytes, path: str
 
 
 @pytest.mark.parametrize(
+    ("value", "name"),
+    [(False, "a boolean"), (5, "a number"), ("", "a string"), ("faces", "a string"), ({"0": {}}, "an object")],
+)
+def test_faces_that_are_no_list_are_an_answer_that_cannot_be_read(value: Any, name: str) -> None:
+    with pytest.raises(MalformedAnswerError) as caught:
+        parse_task(answer({"status": 0, "additional_data": value}), task_id=1, kind=TaskKind.FACE_DETECTION)
+    assert f"expected a list, got {name} @ $.data.additional_data" in caught.value.message
+    assert caught.value.task_id == 1
+
+
+@pytest.mark.parametrize(
     ("value", "reason"),
     [
         ("soon", "expected a number, got a string"),
@@ -433,6 +444,7 @@ json_values = st.recursive(
 
 
 @given(json_values, st.sampled_from([None, *TaskKind]))
+@example({"status": 0, "additional_data": False}, TaskKind.FACE_DETECTION)
 def test_any_task_document_is_a_task_or_a_typed_error(data: Any, kind: TaskKind | None) -> None:
     try:
         named = parse_task(answer(data), task_id=7, kind=kind).id
