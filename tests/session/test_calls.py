@@ -123,7 +123,9 @@ async def test_a_name_that_does_not_resolve_is_a_failed_connection(make_client: 
             await client.request_upload("a.png")
 
 
-@pytest.mark.parametrize("drip", [False, True], ids=["silence", "a byte now and then"])
+@pytest.mark.parametrize(
+    "drip", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["silence", "a byte now and then"]
+)
 async def test_an_answer_that_does_not_come_ends_in_time(
     start_peer: StartPeer, make_client: MakeClient, drip: bool
 ) -> None:
@@ -135,14 +137,14 @@ async def test_an_answer_that_does_not_come_ends_in_time(
             await asyncio.sleep(0.02)
         await asyncio.Event().wait()
 
-    timeouts = Timeouts(connect_s=0.05, request_s=0.1)
+    timeouts = Timeouts(connect_s=1, request_s=0.1)  # the loop that connects may be busy; both together bound a drip
     async with (
         start_peer(answer) as peer,
         make_client(
             provider_at(peer.url), ApiKey("the-api-key"), timeouts=timeouts, retry=RetryPolicy(attempts=1)
         ) as client,
     ):
-        with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.1 s"), anyio.fail_after(seconds(1)):
+        with pytest.raises(RequestTimeoutError, match=r"no answer within 0\.1 s"), anyio.fail_after(seconds(3)):
             await client.request_upload("a.png")
 
 
