@@ -14,6 +14,8 @@ from attrs import frozen
 
 from facewarp_async.calls import ServiceCalls
 from facewarp_async.config import (
+    ApiKey,
+    ClientCredentials,
     Credentials,
     Provider,
     Timeouts,
@@ -21,6 +23,7 @@ from facewarp_async.config import (
     provider_from_env,
 )
 from facewarp_async.connection import Connection
+from facewarp_async.errors import ConfigurationError
 from facewarp_async.models import (
     DetectFaces,
     FaceDetection,
@@ -53,6 +56,8 @@ def _polling(
         return policy, None if path is None else LearntFile(path, provider.base_url, policy)
     if choice == "fixed":
         return FixedPolling(image_s=provider.typical_image_s, video_s=provider.typical_video_s), None
+    if isinstance(choice, str):
+        raise ConfigurationError(f'poll_policy is {choice!r}: expected "learnt", "fixed" or a policy')
     return choice, None
 
 
@@ -88,6 +93,9 @@ class FaceSwapClient(ServiceCalls):
             and in the user's cache directory if it is not set. Nothing is kept of a service on this machine.
         pacer: What API calls wait at in a worker of `DistributedPipeline`, which gives it; one of the client's own if
             ``None``.
+
+    Raises:
+        ConfigurationError: The provider, the credentials or the policy are none.
     """
 
     def __init__(
@@ -102,6 +110,10 @@ class FaceSwapClient(ServiceCalls):
         cache_dir: str | Path | bool = True,
         pacer: Pace | None = None,
     ) -> None:
+        if not isinstance(provider, Provider):
+            raise ConfigurationError("the provider is a Provider, such as VIDNOZ")
+        if not isinstance(credentials, ApiKey | ClientCredentials):
+            raise ConfigurationError("the credentials are ApiKey(…) or ClientCredentials(…)")
         self.provider = provider
         timeouts, retry = timeouts or Timeouts(), retry or RetryPolicy()
         polling, learnt = _polling(poll_policy, provider, cache_dir)

@@ -203,6 +203,20 @@ def test_an_environment_that_does_not_do_is_named(environ: dict[str, str], named
         FaceSwapClient.from_env(environ)
 
 
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({"provider": "vidnoz"}, "such as VIDNOZ"),
+        ({"credentials": "the-secret-key"}, r"ApiKey\(…\)"),
+        ({"poll_policy": "quick"}, "poll_policy is 'quick'"),
+    ],
+)
+def test_what_a_client_cannot_be_made_of_is_told_at_once(options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        FaceSwapClient(**{"provider": VIDNOZ, "credentials": ApiKey("the-secret-key"), **options})
+    assert "the-secret-key" not in str(caught.value)
+
+
 # Single calls
 
 

@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from functools import partial
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, get_args
 
 import anyio
 from anyio.abc import TaskGroup
@@ -69,6 +69,9 @@ class SwapPipeline:
         retry_failed: Whether jobs that the journal says have failed for good are tried again, and paid for again.
         on_event: Told of each step, from the event loop; it must not block. What it raises ends the batch, and is
             raised to the taker of outcomes.
+
+    Raises:
+        ConfigurationError: `in_doubt` is neither.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class SwapPipeline:
         retry_failed: bool = False,
         on_event: Callable[[Event], None] | None = None,
     ) -> None:
+        if in_doubt not in get_args(InDoubtChoice):
+            raise ConfigurationError(f'in_doubt is {in_doubt!r}: expected "hold" or "recreate"')
         self._client = client
         self._limits = limits or Limits()
         self._output_dir = None if output_dir is None else as_location(output_dir)

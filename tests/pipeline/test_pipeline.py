@@ -645,6 +645,11 @@ async def test_a_pipeline_has_to_be_entered_and_only_once(bench: Bench) -> None:
         await pipeline.__aenter__()
 
 
+async def test_a_choice_that_is_none_is_told_before_anything_is_paid_for(bench: Bench) -> None:
+    with pytest.raises(ConfigurationError, match=r"in_doubt is 'recreated': expected .hold. or .recreate."):
+        SwapPipeline(bench.client, in_doubt="recreated")  # type: ignore[arg-type]  # a slip of the pen
+
+
 async def test_a_pipeline_that_was_left_takes_no_more_jobs(bench: Bench) -> None:
     """It says so, as before it was entered."""
     async with bench.pipeline() as pipeline:
