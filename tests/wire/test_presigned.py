@@ -75,6 +75,13 @@ def test_a_storage_errors_message_is_not_endless() -> None:
     assert parse_storage_error(500, told).storage_code == ""
 
 
+@pytest.mark.parametrize(
+    "body", [b"no \xff", b"<Code>no \xff</Code>", b"<Message>no \xff</Message>"], ids=["body", "code", "message"]
+)
+def test_a_storage_that_does_not_write_utf_8_is_understood_all_the_same(body: bytes) -> None:
+    assert "no \ufffd" in parse_storage_error(500, body).message
+
+
 @pytest.mark.parametrize("name", ["X-Amz-Signature", "X-Amz-Credential", "X-Amz-Security-Token"])
 def test_what_signs_a_url_is_in_no_message_however_the_storage_repeats_it(name: str) -> None:
     body = b"<Error><Message>you signed with s3cret/x and that is wrong</Message></Error>"
