@@ -10,7 +10,7 @@ from attrs import frozen
 
 from facewarp_async.cli.arguments import check_writable
 from facewarp_async.cli.batch_run import BatchRun, BatchSettings
-from facewarp_async.cli.cluster import check_cluster
+from facewarp_async.cli.cluster import check_cluster, copied_state
 from facewarp_async.cli.exits import ExitCode, UsageError
 from facewarp_async.cli.options import LimitOptions, ResumeOptions, SelectionOptions, ServiceOptions
 from facewarp_async.cli.output import Output
@@ -63,20 +63,21 @@ class BatchCommand:
         in_doubt = choose_in_doubt(self.resume, service)
         if self.limits.dry_run and self.report is not None:
             raise UsageError("--report tells of a batch that was run, and --dry-run runs none: leave one of them out")
+        if self.dask is not None:
+            check_cluster(service, state=state)
         if self.limits.dry_run:
             return await self._plan(jobs, service, in_doubt, state, output)
-        if self.dask is not None:
-            check_cluster(service, state=state, report=self.report, most=self.limits.max_credits)
         await self._check_places()
         if state is not None and (self.dask is not None or not isinstance(self.out, Path)):
             where = "this machine" if self.dask is None else "the scheduler's machine"
             output.say(f"what is done and paid for is remembered in {state}, on {where}", style="dim")
         data_dir = None if state is None else service_path(state)
-        async with self._journal(state) as journal:
+        async with self._journal(state) as journal, self._read_from(journal) as readable:
+            settings = self._settings(in_doubt, state, journal, None if readable == journal else readable)
             async with open_client(service, output, data_dir=data_dir, most_tasks=self.limits.max_credits) as client:
-                code = await BatchRun(self._settings(in_doubt, state, journal), jobs, client, output)()
-            if self.report is not None and journal is not None:
-                await make_page(journal, self.out, self.report)
+                code = await BatchRun(settings, jobs, client, output)()
+            if self.report is not None and readable is not None:
+                await make_page(readable, self.out, self.report)
                 output.say(f"report: {self.report}")
         return code
 
@@ -90,19 +91,26 @@ class BatchCommand:
             return nullcontext(journal_path(state))
         return nullcontext() if self.report is None else passing_journal()
 
+    def _read_from(self, journal: Path | None) -> AbstractAsyncContextManager[Path | None]:
+        """Give the path at which the report finds the journal: the scheduler's machine may be another."""
+        return nullcontext(journal) if self.report is None or self.dask is None else passing_journal()
+
     @property
     def _source(self) -> Location:
         source = self.folder or self.selection.manifest
         assert source is not None  # without one there are no jobs
         return source
 
-    def _settings(self, in_doubt: InDoubtChoice, state: Path | None, journal: Path | None) -> BatchSettings:
+    def _settings(
+        self, in_doubt: InDoubtChoice, state: Path | None, journal: Path | None, copy: Path | None
+    ) -> BatchSettings:
         return BatchSettings(
             source=self._source,
             out=self.out,
             as_json=self.as_json,
             limits=self.limits.at_once,
             journal=journal,
+            copy=copy,
             is_kept=state is not None,
             in_doubt=in_doubt,
             retry_failed=self.resume.retry_failed,
@@ -117,16 +125,17 @@ class BatchCommand:
         state: Path | None,
         output: Output,
     ) -> ExitCode:
-        planner = Planner(
-            out=self.out,
-            in_doubt=in_doubt,
-            retry_failed=self.resume.retry_failed,
-            most_tasks=self.limits.max_credits,
-            state=state,
-        )
         with job_progress(output, self._source) as show:
             show(Stage.CHECK)
-            plan = await planner.plan(jobs, service)
+            async with self._remembered(state) as readable:
+                planner = Planner(
+                    out=self.out,
+                    in_doubt=in_doubt,
+                    retry_failed=self.resume.retry_failed,
+                    most_tasks=self.limits.max_credits,
+                    state=readable,
+                )
+                plan = await planner.plan(jobs, service)
         for reason in plan.unusable:
             output.say(f"cannot be used: {reason}", style="red")
         if self.as_json:
@@ -135,6 +144,9 @@ class BatchCommand:
             for line in plan.lines():
                 await output.text(line)
         return ExitCode.FAILED if plan.unusable else ExitCode.DONE
+
+    def _remembered(self, state: Path | None) -> AbstractAsyncContextManager[Path | None]:
+        return nullcontext(state) if self.dask is None or state is None else copied_state(self.dask, state)
 
 
 def choose_in_doubt(options: ResumeOptions, service: Remote | Embedded) -> InDoubtChoice:

@@ -45,6 +45,7 @@ class BatchSettings:
         as_json: Whether stdout gets an object for each job, instead of the paths that were written.
         limits: How much goes on at once.
         journal: Where it is remembered while it runs; ``None``: nowhere.
+        copy: A file to copy the journal to at the end, from the scheduler's machine; ``None``: none.
         is_kept: Whether the next run will know of this one.
         in_doubt: What to do about creates that were lost sight of.
         retry_failed: Whether jobs that had failed are tried again.
@@ -60,6 +61,7 @@ class BatchSettings:
     in_doubt: InDoubtChoice
     retry_failed: bool
     dask: str | None = None
+    copy: Path | None = None
 
 
 class BatchRun:
@@ -118,11 +120,13 @@ class BatchRun:
             yield SwapPipeline(self._client, **options)
             return
         async with open_cluster(settings.dask) as cluster:
-            from facewarp_async.distributed import DistributedPipeline  # noqa: PLC0415 - an extra
+            from facewarp_async.distributed import DistributedPipeline, copy_journal  # noqa: PLC0415 - an extra
 
             assert settings.journal is not None
-            options["journal"] = settings.journal.absolute()
+            options["journal"] = journal = settings.journal.absolute()
             yield DistributedPipeline(self._client, cluster, **options)
+            if settings.copy is not None:
+                await copy_journal(cluster, journal, settings.copy)
 
     async def _stream(self, pipeline: AnyPipeline) -> FaceWarpError | None:
         """Run the jobs and tell of each; return the error that has ended them before their time."""

@@ -11,18 +11,20 @@ import anyio.to_thread
 
 from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.provider import Embedded, Remote
-from facewarp_async.errors import ClusterError, MissingExtraError
+from facewarp_async.cli.report import passing_journal
+from facewarp_async.cli.resuming import journal_path
+from facewarp_async.errors import ClusterError, JournalError, MissingExtraError
 
 if TYPE_CHECKING:
     from distributed import Client
 
 
-def check_cluster(service: Remote | Embedded, *, state: Path | None, report: Path | None, most: int | None) -> None:
+def check_cluster(service: Remote | Embedded, *, state: Path | None) -> None:
     """See that a batch may run on a cluster as it was asked for.
 
     Raises:
         UsageError: The service is one inside this command, which other machines do not reach; or it is not to be
-            remembered, which is what keeps several machines from paying twice; or an option is for one machine.
+            remembered, which is what keeps several machines from paying twice.
     """
     if isinstance(service, Embedded):
         raise UsageError(
@@ -31,12 +33,6 @@ def check_cluster(service: Remote | Embedded, *, state: Path | None, report: Pat
         )
     if state is None:
         raise UsageError("--dask: without a journal several machines would pay twice: leave --no-journal out")
-    if report is not None:
-        raise UsageError(
-            "--dask: the journal lies on the scheduler's machine: leave --report out, and run facewarp report there"
-        )
-    if most is not None:
-        raise UsageError("--dask: --max-credits counts the tasks of one machine: leave it out")
 
 
 @asynccontextmanager
@@ -61,6 +57,24 @@ async def open_cluster(address: str) -> AsyncIterator[Client]:
         yield client
     finally:
         await client.close()
+
+
+@asynccontextmanager
+async def copied_state(address: str, state: Path) -> AsyncIterator[Path]:
+    """Give a folder with a copy of what the scheduler's machine remembers in a folder, if it does.
+
+    Raises:
+        UsageError: The journal cannot be used.
+        ClusterError: There is no scheduler at the address.
+    """
+    async with passing_journal() as copy, open_cluster(address) as cluster:
+        from facewarp_async.distributed import copy_journal  # noqa: PLC0415 - an extra
+
+        try:
+            await copy_journal(cluster, journal_path(state).absolute(), copy)
+        except JournalError as error:
+            raise UsageError(str(error)) from error
+        yield copy.parent
 
 
 def _check_security(address: str) -> None:

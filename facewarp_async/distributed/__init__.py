@@ -2,6 +2,7 @@
 
 try:
     from facewarp_async.distributed.driver import SHARD_SIZE, DistributedPipeline
+    from facewarp_async.distributed.reaching import copy_journal
 except ModuleNotFoundError as _missing:
     if _missing.name not in {"distributed", "dask"}:
         raise
@@ -9,4 +10,4 @@ except ModuleNotFoundError as _missing:
 
     raise MissingExtraError("several machines take Dask distributed: pip install 'facewarp-async[dask]'") from _missing
 
-__all__ = ["SHARD_SIZE", "DistributedPipeline"]
+__all__ = ["SHARD_SIZE", "DistributedPipeline", "copy_journal"]

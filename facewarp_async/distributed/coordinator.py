@@ -5,17 +5,19 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import math
 import pickle
 import time
 from collections import Counter
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import anyio
 
 from facewarp_async.config import ApiKey
 from facewarp_async.distributed.account import Account
+from facewarp_async.distributed.copying import CopySession
 from facewarp_async.distributed.link import Comm, Link, Value
 from facewarp_async.distributed.run import Run
 from facewarp_async.distributed.sessions import DriverSession, WorkerSession
@@ -46,6 +48,11 @@ class ActiveRun:
         self.workers: set[WorkerSession] = set()
         self.stopped_by: bytes | None = None
         self.is_complete = False
+        self.left: float = math.inf
+        """How many jobs have no outcome yet; infinity while there may be more than the driver has read."""
+        self._counting = ExitStack()
+        if account is not None:
+            self._counting.enter_context(account.pacer.counting(lambda: self.left))
         self._journal = journal
         self._began_at = time.time()
         self._calls: Counter[str] = Counter()
@@ -117,6 +124,7 @@ class ActiveRun:
         for session in list(self.workers):
             logger.warning("%s did not end its part of the batch in time", session.worker)
             self.give_up(session.worker)
+        self._counting.close()
         self.run.close()
         self._journal.end_run()
         await self._journal.__aexit__(None, None, None)
@@ -158,12 +166,7 @@ class Coordinator:
             ConfigurationError: The journal's path is relative.
         """
         settings: RunSettings = pickle.loads(packed)  # noqa: S301 - Dask's peers trust each other
-        if not Path(settings.journal).is_absolute():
-            raise ConfigurationError(
-                f"{settings.journal}: the journal lies on the scheduler's machine, and its path must be absolute"
-            )
-        for ending in list(self._ending):  # the batch of a driver that died just now may hold the journal
-            await asyncio.wait({ending})
+        await self._until_free(settings.journal)
         journal = Journal(settings.journal, realm=settings.realm)
         await journal.__aenter__()
         try:
@@ -177,6 +180,20 @@ class Coordinator:
         active.threads = self._threads()
         journal.begin_run(active.look)
         return active
+
+    async def copy(self, path: str) -> CopySession | None:
+        """Copy the journal of a batch that has ended; ``None``: there is none. Raises what `open` raises."""
+        await self._until_free(path)
+        return await CopySession.open(Path(path))
+
+    async def _until_free(self, journal: str) -> None:
+        """Wait for the ends of batches: that of a driver that died just now may hold the journal."""
+        if not Path(journal).is_absolute():
+            raise ConfigurationError(
+                f"{journal}: the journal lies on the scheduler's machine, and its path must be absolute"
+            )
+        for ending in list(self._ending):
+            await asyncio.wait({ending})
 
     def _account(self, settings: RunSettings) -> Account | None:
         """Return the pacer of the credentials: batches that share them share it, also one after the other."""
@@ -232,14 +249,14 @@ class Coordinator:
 class _Door:
     """One connection: who it is shows with its first call, ``join`` of a worker or ``open`` of a driver.
 
-    ``late`` is that of a worker that was given up, and all that it may say.
+    ``late`` is that of a worker that was given up, and all that it may say; ``copy`` that of a reader of a journal.
     """
 
     link: Link
 
     def __init__(self, coordinator: Coordinator) -> None:
         self._coordinator = coordinator
-        self._session: WorkerSession | DriverSession | None = None
+        self._session: WorkerSession | DriverSession | CopySession | None = None
         self.leave: Callable[[], None] = lambda: None
 
     async def answer(self, op: str, arguments: tuple[Value, ...]) -> Value:
@@ -252,6 +269,8 @@ class _Door:
             return await self._open(*arguments)
         if op == "late":
             return await self._late(*arguments)
+        if op == "copy":
+            return await self._copy(*arguments)
         raise ClusterError(f"{op} before joining")
 
     def _join(self, name: str, worker: str, versions: Versions) -> Value:
@@ -279,6 +298,17 @@ class _Door:
         self._session = DriverSession(active)
         self.leave = lambda: self._coordinator.end(name)
         return active.threads
+
+    async def _copy(self, versions: Versions, path: str) -> Value:
+        check_versions(versions, who="the program that reads the journal")
+        session = await self._coordinator.copy(path)
+        if session is None:
+            return False
+        self._session = session
+        self.leave = session.close
+        if self.link.is_lost:
+            session.close()
+        return True
 
     def note(self, op: str, arguments: tuple[Value, ...]) -> None:
         """Take a note."""

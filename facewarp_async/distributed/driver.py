@@ -22,11 +22,11 @@ from distributed import Client
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import Limits, Provider, credentials_from_env
 from facewarp_async.distributed.coordinator import CLOSING_S
-from facewarp_async.distributed.link import Value, open_link
+from facewarp_async.distributed.link import Value
 from facewarp_async.distributed.places import Places
-from facewarp_async.distributed.plugin import CoordinatorPlugin
+from facewarp_async.distributed.reaching import reach
 from facewarp_async.distributed.sending import Sender
-from facewarp_async.distributed.values import OP, OWN_VERSIONS, NumberedJob, RunSettings
+from facewarp_async.distributed.values import OWN_VERSIONS, NumberedJob, RunSettings
 from facewarp_async.distributed.worker import COORDINATOR
 from facewarp_async.errors import ClusterError, ConfigurationError, FaceWarpError
 from facewarp_async.journal import InDoubtChoice
@@ -120,10 +120,7 @@ class DistributedPipeline:
         if self._tasks is not None:
             raise ConfigurationError("a pipeline is entered once: make a new one")
         self._places = Places(await anyio.to_thread.run_sync(Path.cwd), self._output_dir)
-        await self._install()
-        self._link = await open_link(
-            self._scheduler_address(), {"op": OP}, self, name=COORDINATOR, options=self._dask.connection_args
-        )
+        self._link = await reach(self._dask, self)
         self._reading = asyncio.create_task(self._link.run())
         try:
             packed = pickle.dumps(self._settings())
@@ -140,21 +137,6 @@ class DistributedPipeline:
         )
         self._reading.add_done_callback(self._lost)
         return self
-
-    async def _install(self) -> None:
-        try:
-            await self._dask.register_plugin(CoordinatorPlugin())
-        except ModuleNotFoundError as error:
-            raise ClusterError(
-                f"the scheduler lacks {error.name}: install facewarp-async[dask] there, the same version as here"
-            ) from error
-        except (OSError, TimeoutError) as error:
-            raise ClusterError(f"the scheduler cannot be reached: {error}") from error
-
-    def _scheduler_address(self) -> str:
-        if self._dask.scheduler is None:
-            raise ClusterError("the Dask client is closed")
-        return str(self._dask.scheduler.address)
 
     def _settings(self) -> RunSettings:
         folder = self._places.output_dir

@@ -117,7 +117,7 @@ class RemotePacer:
             self._link.note("unwatch", watched.number)
 
     def counting(self, _left: Callable[[], float]) -> AbstractContextManager[None]:
-        """Do nothing: how many jobs are left in all, no worker knows."""
+        """Do nothing: how many jobs are left in all, the driver says."""
         return nullcontext()
 
     async def look_turn(self, watched: Watched) -> _RemoteTurn | None:
@@ -284,3 +284,23 @@ class RemoteSlot:
 
     def _free(self, *, has_ended: bool) -> None:
         self.link.note("free slot", self.attempt, self.key, has_ended)
+
+
+@frozen
+class RemoteSpending:
+    """The limit of the tasks that the batch may create."""
+
+    link: Link
+
+    async def begin(self) -> None:
+        """Have leave to create one task more.
+
+        Raises:
+            SpendingLimitError: As many were created as are allowed.
+            ClusterError: The coordinator is lost.
+        """
+        await self.link.call("spend", abandoned=lambda _: self.end(may_be_created=False))
+
+    def end(self, *, may_be_created: bool) -> None:
+        """Say whether the task may have been created."""
+        self.link.note("spent", may_be_created)

@@ -12,6 +12,7 @@ from facewarp_async.distributed.values import RunSettings
 from facewarp_async.errors import ClusterError
 from facewarp_async.journal import JobRecord, JobState, Journal
 from facewarp_async.models import Asset, TaskKind
+from facewarp_async.spending import SpendingLimit
 
 _WITH_TASK = {JobState.INTENT, JobState.CREATED}
 """States in which a task may be under way that is paid for."""
@@ -31,6 +32,8 @@ class Run:
     def __init__(self, settings: RunSettings, journal: Journal) -> None:
         self.settings = settings
         self.shards: Shards = Shards()
+        most = settings.client.most_tasks
+        self.spending: SpendingLimit | None = None if most is None else SpendingLimit(most)
         self._journal = journal
         self._slots = TaskSlots(settings.limits.in_flight)
         self._flights = Flights()
@@ -64,6 +67,11 @@ class Run:
             else:
                 self._slots.free(key)
             self.release(attempt, key)
+
+    def creates_of(self, owner: object) -> int:
+        """Return how many creates of a worker's may be on their way, and have no answer yet."""
+        held = (held for attempt in self.shards.of(owner) for held in attempt.held.values())
+        return sum(each.state is JobState.INTENT for each in held)
 
     def end_all(self, owner: object) -> None:
         """Take what a worker has from it."""

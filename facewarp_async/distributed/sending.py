@@ -123,11 +123,36 @@ class Sender:
                 run_shard, self._run, number, key=f"{OP}-{self._run}-{number}-{attempt}", pure=False, retries=_RETRIES
             )
             try:
-                if await _is_done(task, shard.done):
+                if await self._is_done(task, shard.done):
                     return
             finally:
                 task.release()  # type: ignore[no-untyped-call]  # Dask's
-        raise ClusterError(f"{_MOST_DEATHS} times over, several workers died with the same {len(shard.jobs)} jobs")
+        raise ClusterError(
+            f"{_MOST_DEATHS} times over, workers died with the same {len(shard.jobs)} jobs, or left them"
+        )
+
+    async def _is_done(self, task: Future[Any], done: asyncio.Event) -> bool:
+        """Wait until a shard's outcomes are all there; ``False``: its task has ended without them, or was given up,
+        because workers died with it.
+
+        Raises:
+            FaceWarpError: It failed.
+        """
+        over, complete = asyncio.ensure_future(_end_of(task)), asyncio.ensure_future(done.wait())
+        try:
+            await asyncio.wait({over, complete}, return_when=asyncio.FIRST_COMPLETED)
+            if complete.done():
+                return True
+            error = over.result()
+            if isinstance(error, KilledWorker) or task.status == "cancelled":
+                return False
+            if error is not None:
+                raise _explained(error)
+            await self._link.call("heard")  # outcomes come another way; after this all that there are have come
+            return done.is_set()
+        finally:
+            over.cancel()
+            complete.cancel()
 
     def receive(self, number: int, place: int, packed: bytes) -> None:
         """Take a job's outcome."""
@@ -159,28 +184,6 @@ class Sender:
             for outcome in shard.outcomes:
                 if not outcome.done():
                     outcome.set_exception(error)
-
-
-async def _is_done(task: Future[Any], done: asyncio.Event) -> bool:
-    """Wait until a shard's outcomes are all there; ``False``: Dask has given its task up, because workers died with it.
-
-    Raises:
-        FaceWarpError: It failed.
-    """
-    over, complete = asyncio.ensure_future(_end_of(task)), asyncio.ensure_future(done.wait())
-    try:
-        await asyncio.wait({over, complete}, return_when=asyncio.FIRST_COMPLETED)
-        if complete.done():
-            return True
-        error = over.result()
-        if isinstance(error, KilledWorker) or task.status == "cancelled":
-            return False
-        if error is not None:
-            raise _explained(error)
-        return await complete  # its outcomes come another way
-    finally:
-        over.cancel()
-        complete.cancel()
 
 
 async def _end_of(task: Future[Any]) -> BaseException | None:

@@ -58,6 +58,7 @@ class WorkerSession:
             "begin upload": self._begin_upload,
             "put": self._put,
             "drop": self._drop,
+            "spend": self._spend,
         }
         self._notes: dict[str, Callable[..., None]] = {
             "outcome": self._outcome,
@@ -70,6 +71,7 @@ class WorkerSession:
             "end upload": lambda content: run.end_upload(content, self),
             "stop": self._active.stop,
             "calls": self._count_calls,
+            "spent": self._spent,
         }
         if self._caller is not None:
             caller = self._caller
@@ -87,6 +89,8 @@ class WorkerSession:
                 "alive": self._alive,
             }
         self._stamp = 0.0
+        self._spending = 0
+        self._has_ended = False
         self.calls: dict[str, int] = {}
         """How many API calls the worker has made, by their paths."""
 
@@ -100,6 +104,10 @@ class WorkerSession:
 
     def end(self) -> None:
         """Take from the worker what it has: it is gone, or given up."""
+        self._has_ended = True
+        creates = self._run.creates_of(self)
+        while self._spending:
+            self._spent(self._spending <= creates)
         self._run.end_all(self)
         if self._caller is not None:
             self._caller.end()
@@ -166,6 +174,20 @@ class WorkerSession:
         assert known is not None
         await self._run.drop(content, known)
 
+    async def _spend(self) -> Value:
+        assert self._run.spending is not None
+        await self._run.spending.begin()
+        self._spending += 1
+        if self._has_ended:
+            self._spent(False)
+            raise ClusterError("this worker was given up, and its jobs went to another")
+
+    def _spent(self, may_be_created: bool) -> None:
+        if self._spending:  # else it was given up before it said so
+            assert self._run.spending is not None
+            self._spending -= 1
+            self._run.spending.end(may_be_created=may_be_created)
+
     def _alive(self, stamp: float) -> None:
         self._stamp = stamp
 
@@ -190,11 +212,16 @@ class DriverSession:
         match op:
             case "add":
                 self._active.run.shards.add(*arguments)
+            case "heard":  # whatever the workers had said before is on its way before this answer
+                pass
             case "close":
                 self._active.is_complete = bool(arguments[0])
                 await self._active.close()
 
     def note(self, op: str, arguments: tuple[Value, ...]) -> None:
         """Take a note."""
-        if op == "forget":
-            self._active.run.shards.forget(*arguments)
+        match op:
+            case "forget":
+                self._active.run.shards.forget(*arguments)
+            case "left":
+                (self._active.left,) = arguments

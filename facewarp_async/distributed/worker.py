@@ -16,16 +16,23 @@ from attrs import evolve
 from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.worker import Worker, get_worker
 
-from facewarp_async.client import FaceSwapClient
 from facewarp_async.distributed.link import Link, Value, open_link
 from facewarp_async.distributed.publishing import own_name, publish
-from facewarp_async.distributed.remote import RemoteAssets, RemoteJournal, RemoteOccurrences, RemotePacer, RemoteSlot
+from facewarp_async.distributed.remote import (
+    RemoteAssets,
+    RemoteJournal,
+    RemoteOccurrences,
+    RemotePacer,
+    RemoteSlot,
+    RemoteSpending,
+)
 from facewarp_async.distributed.values import OP, OWN_VERSIONS, NumberedJob, RunSettings
 from facewarp_async.errors import ClusterError, FaceWarpError
 from facewarp_async.journal import JobRecord
 from facewarp_async.models import Job, SwapResult
 from facewarp_async.pipeline import Event, Outcome, StageBegun, SwapPipeline
 from facewarp_async.pipeline.memory import Occurrences
+from facewarp_async.spending import CappedClient
 from facewarp_async.swaps import Resources
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.urls import Location
@@ -67,7 +74,7 @@ class Part:
 
     link: Link
     settings: RunSettings
-    client: FaceSwapClient
+    client: CappedClient
     _run_name: str
     _again: Callable[[], Awaitable[Link]]
 
@@ -114,7 +121,7 @@ class Part:
         made = settings.client
         paced = made.provider.requests_per_second is not None
         self.settings = settings
-        self.client = FaceSwapClient(
+        self.client = CappedClient(
             made.provider,
             made.credentials,
             timeouts=made.timeouts,
@@ -122,6 +129,8 @@ class Part:
             poll_policy=made.polling,
             cache_dir=False,
             pacer=RemotePacer(self.link) if paced else None,
+            most_tasks=made.most_tasks,
+            spending=RemoteSpending(self.link),
         )
         self.client.shared_uploads = SharedUploads(self.client.upload, RemoteAssets(self.link))
         self.upload_slots: anyio.Semaphore = anyio.Semaphore(settings.limits.uploads)

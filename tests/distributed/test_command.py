@@ -27,14 +27,19 @@ async def run(*arguments: object, key: str | None = None, folder: Path) -> tuple
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()], done.stderr.decode()
 
 
+def batch_of(account: Any, cluster: Any) -> list[str]:
+    """Return what asks for an account's batch on a cluster."""
+    return [
+        "media", "--face", "media/face/face.png", "--out", "out", "--no-recursive", "--json", "--rps", "0",
+        "--base-url", account.service.provider.base_url, "--dask", cluster.address,
+    ]  # fmt: skip
+
+
 async def test_the_command_has_a_cluster_do_a_folder_and_goes_on_where_it_ended(
     clusters: ModuleType, cluster: Any, tmp_path: Path
 ) -> None:
     async with clusters.open_account(tmp_path, jobs=12) as account, cluster.client(1):
-        given = [
-            "media", "--face", "media/face/face.png", "--out", "out", "--no-recursive", "--json", "--rps", "0",
-            "--base-url", account.service.provider.base_url, "--dask", cluster.address,
-        ]  # fmt: skip
+        given = batch_of(account, cluster)
         for resumed in (False, True):
             code, told, errors = await run(*given, key=account.service.auth.key, folder=tmp_path)
             assert code == 0, errors
@@ -49,13 +54,32 @@ async def test_the_command_has_a_cluster_do_a_folder_and_goes_on_where_it_ended(
         assert account.service.auth.key not in cluster.logs()
 
 
+async def test_all_machines_together_create_no_more_than_is_allowed_and_the_report_and_the_plan_know_of_it(
+    clusters: ModuleType, cluster: Any, tmp_path: Path
+) -> None:
+    """The journal lies where the scheduler is: `--report` and `--dry-run` ask it for a copy."""
+    async with clusters.open_account(tmp_path, jobs=12) as account, cluster.client(2):
+        given, key = batch_of(account, cluster), account.service.auth.key
+        limited = [*given, "--state", "kept/there", "--max-credits", "5"]
+        code, told, errors = await run(*limited, "--report", "page.html", key=key, folder=tmp_path)
+        assert code == 3, errors
+        assert "--max-credits 5 allows no more tasks in this run" in errors
+        assert [line["status"] for line in told].count("completed") == account.runner.media.total() == 5
+        page = (tmp_path / "page.html").read_text()
+        assert "--max-credits" in page
+        assert "0000.png" in page
+        code, (plan,), errors = await run(*limited, "--dry-run", key=key, folder=tmp_path)
+        assert code == 0, errors
+        assert (plan["done_before"], plan["tasks"], plan["tasks_left_by_limit"]) == (5, 5, 2)
+        assert [path.name for path in (tmp_path / "kept" / "there").iterdir()] == ["batch.db"]
+        assert account.runner.media.total() == 5
+
+
 @pytest.mark.parametrize(
     ("options", "key", "why"),
     [
         ([], None, "other machines do not reach a service inside this command"),
         (["--no-journal"], "key", "several machines would pay twice"),
-        (["--max-credits", "3"], "key", "--max-credits counts the tasks of one machine"),
-        (["--report", "page.html"], "key", "run facewarp report there"),
         ([], "key", "no scheduler answers there"),
     ],
 )
