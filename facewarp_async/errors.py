@@ -177,10 +177,10 @@ class OutputError(FaceWarpError):
 
 
 class DiskFullError(OutputError):
-    """The disk or the quota is full."""
+    """The disk or the quota is full; what was paid for stays with the service for 7 days."""
 
     recovery = Recovery.STOP_BATCH
-    advice = "Free some space and run it again; what was paid for stays with the service for 7 days"
+    advice = "Free some space and run it again"
 
 
 class JournalError(FaceWarpError):

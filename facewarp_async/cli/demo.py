@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,7 +23,7 @@ from facewarp_async.cli.samples import Samples, make_samples
 from facewarp_async.cli.sheet import Row, write_sheet
 from facewarp_async.cli.tally import Tally
 from facewarp_async.client import FaceSwapClient
-from facewarp_async.errors import OutputError
+from facewarp_async.errors import DiskFullError, OutputError
 from facewarp_async.pipeline import Completed, Failed, Outcome, SwapPipeline
 from facewarp_async.text import seconds
 
@@ -95,4 +96,6 @@ async def _on_disk(function: Callable[..., T], *arguments: object) -> T:
     try:
         return await anyio.to_thread.run_sync(partial(function, *arguments))
     except OSError as error:
-        raise OutputError(f"{error.filename}: cannot be written: {error.strerror}") from error
+        kind = DiskFullError if error.errno in {errno.ENOSPC, errno.EDQUOT} else OutputError
+        # A disk that is full shows when bytes are written, and then the system names no file.
+        raise kind(f"{error.filename or arguments[0]}: cannot be written: {error.strerror}") from error

@@ -29,7 +29,10 @@ def cost_text(error: FaceWarpError, task_id: int | None) -> str:
     """Say whether a failed job has cost credits."""
     if error.paid is None:
         return "Credits may have been spent"
-    return "No credits were spent" if task_id is None else f"Credits were spent on task {task_id}"
+    if task_id is None:
+        return "No credits were spent"
+    stays = ", whose result stays with the service for 7 days" if isinstance(error, OutputError) else ""
+    return f"Credits were spent on task {task_id}{stays}"
 
 
 def next_step(error: FaceWarpError) -> str:

@@ -22,6 +22,16 @@ async def test_the_demo_swaps_real_faces_and_can_be_run_again(run: Any, tmp_path
         _check(tmp_path / "tried", ended.err)
 
 
+async def test_a_disk_that_is_full_is_named_and_ends_the_demo(run: Any, tmp_path: Path) -> None:
+    photo = tmp_path / "tried" / "photos" / "01-admiral.jpg"
+    photo.parent.mkdir(parents=True)
+    photo.symlink_to("/dev/full")
+    ended = await run("demo", "-o", "tried")
+    assert (ended.code, ended.out, ended.noise) == (3, b"", [])
+    expected = "facewarp: tried: cannot be written: No space left on device. Free some space and run it again"
+    assert ended.err.splitlines()[-1] == expected
+
+
 def _check(folder: Path, errors: str) -> None:
     assert {path.name for path in folder.iterdir()} == {
         "contact-sheet.jpg",

@@ -58,5 +58,7 @@ def test_an_errors_own_advice_goes_before_that_of_its_family(kind: type[FaceWarp
 def test_a_task_that_was_created_was_paid_for() -> None:
     assert cost_text(NoFaceError("x"), None) == "No credits were spent"
     assert cost_text(NoFaceError("x", task_id=7), 7) == "Credits were spent on task 7"
+    kept = "Credits were spent on task 7, whose result stays with the service for 7 days"
+    assert cost_text(DiskFullError("x", task_id=7), 7) == kept
     assert cost_text(InDoubtError("x"), None) == "Credits may have been spent"
     assert cost_text(InDoubtError("x"), 7) == "Credits may have been spent"
