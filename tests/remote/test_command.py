@@ -149,7 +149,7 @@ async def test_one_swap_and_its_faces(bucket: Bucket, facewarp: Program, face: P
         assert out == f"s3://bucket/out/{expected}\n"
     out, _ = await facewarp("swap", "s3://bucket/team.png", face, "-o", "s3://bucket/out/x.png")
     assert out == "s3://bucket/out/x.png\n"
-    assert set(bucket.files("out")) == {"team-swapped.png", "team-swapped-2.png", "x.png"}
+    assert bucket.names("out") == {"team-swapped.png", "team-swapped-2.png", "x.png"}
     _, said = await facewarp("swap", "s3://bucket/team.png", face, "-o", "s3a://bucket/team.png", code=2)
     assert "would be written over" in said
 
@@ -158,13 +158,13 @@ async def test_a_batch_that_is_killed_again_and_again_ends_whole_and_pays_once(
     bucket: Bucket, local: LocalService, facewarp: Program, face: Path, picture: Picture
 ) -> None:
     """The sizes make some results several parts of an object."""
-    for index in range(24):
-        bucket.put(f"in/{index:02}.png", picture(str(index), 11_000_000 if index % 8 == 0 else 1000))
+    sizes = {index: 11_000_000 if index % 8 == 0 else 1000 for index in range(24)}
+    bucket.fill({f"in/{index:02}.png": picture(str(index), size) for index, size in sizes.items()})
     local.faults.add(FaultRule(Fault.SLOW, "get", delay_s=0.3))
     for number in (2, 9, 16):
         async with facewarp.started(*BATCH, face, "--downloads", "2") as process:
             with anyio.fail_after(60):
-                while len(bucket.files("out")) < number or len(local.ledger.creations) < 24:  # noqa: ASYNC110
+                while len(bucket.names("out")) < number or len(local.ledger.creations) < 24:  # noqa: ASYNC110
                     await anyio.sleep(0.02)  # another process: there is no event
             process.kill()
             await process.wait()

@@ -49,8 +49,7 @@ def fill(bucket: Bucket, picture: Picture) -> Callable[[int], None]:
     """Fill the folder ``in`` with pictures."""
 
     def fill(number: int) -> None:
-        for index in range(number):
-            bucket.put(f"in/{index:03}.png", picture(str(index)))
+        bucket.fill({f"in/{index:03}.png": picture(str(index)) for index in range(number)})
 
     return fill
 
@@ -125,7 +124,7 @@ async def test_a_result_that_is_not_what_it_was_is_fetched_again_and_not_created
     await _run(client, jobs, journal=tmp_path / "batch.db")
     body = bucket.files("out")["001.png"]
     if spoil == "missing":
-        (bucket.folder / "out" / "001.png").unlink()
+        bucket.remove("out/001.png")
     else:
         bucket.put("out/001.png", body[:-1] if spoil == "shorter" else body[:-1] + b"!")
     await _run(client, jobs, journal=tmp_path / "batch.db")
@@ -140,7 +139,7 @@ async def test_a_result_whose_job_is_called_otherwise_is_copied_by_the_store(
     for name in ("old", "folder/new", "folder/new"):
         report = await _run(client, [ImageSwap(media, face, name=name)], journal=tmp_path / "batch.db")
         assert report.completed == 1
-    assert set(bucket.files("out")) == {"old.png", "folder/new.png"}
+    assert bucket.names("out") == {"old.png", "folder/new.png"}
     assert local.ledger.calls["get"] == 1
     [outcome] = report.outcomes
     assert isinstance(outcome, Completed)
@@ -319,8 +318,7 @@ async def test_no_more_objects_become_jobs_than_are_asked_for(
     bucket: Bucket, client: FaceSwapClient, face: RemoteFile, picture: Picture, number: int
 ) -> None:
     """However many pages the listing has: S3 gives 1,000 at once."""
-    for index in range(number):
-        bucket.put(f"in/{index:04}.png", picture(str(index)))
+    bucket.fill({f"in/{index:04}.png": picture(str(index)) for index in range(number)})
     taken = 0
 
     async def counted() -> AsyncIterator[Job]:
@@ -363,7 +361,7 @@ async def test_a_manifest_may_name_urls_and_be_one(
     jobs = jobs_from_manifest("s3://bucket/lists/jobs.csv" if is_remote else tmp_path / "jobs.csv")
     report = await _run(client, jobs)
     assert report.completed == 3, report.outcomes
-    assert set(bucket.files("out")) == {"a b#?.png", "x/y.png", "d/e.mp4"}
+    assert bucket.names("out") == {"a b#?.png", "x/y.png", "d/e.mp4"}
 
 
 async def test_a_bad_row_of_a_manifest_elsewhere_is_named(bucket: Bucket) -> None:

@@ -127,7 +127,7 @@ async def test_an_object_that_vanishes_or_shrinks_as_it_is_sent_is_not_stored(
 
     def spoil() -> None:
         if left is None:
-            (bucket.folder / "a.png").unlink()
+            bucket.remove("a.png")
         else:
             bucket.put("a.png", picture(size=left))
 

