@@ -35,6 +35,10 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "policy": {"": (*_PURE, "tests/policy")},
     "journal": {
         "": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("record", "opening", "replay", "commits"))),
+        "codec": (*_PURE, "tests/journal/test_record.py"),
+        "record": (*_PURE, "tests/journal/test_record.py"),
+        "steps": (*_PURE, "tests/journal/test_steps.py"),
+        "runs": ("-mnot slow", "tests/journal/test_runs.py"),
     },
     "pipeline": {
         "": ("-mnot slow", *(f"tests/pipeline/test_{name}.py" for name in ("pipeline", "stream"))),
@@ -42,6 +46,10 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "events": (*_PURE, "tests/pipeline/test_sendings.py"),
         "fingerprints": (*_PURE, "tests/pipeline/test_fingerprints.py"),
         "names": (*_PURE, "tests/pipeline/test_names.py", "tests/pipeline/test_long_names.py"),
+        "outcomes": (*_PURE, "tests/pipeline/test_reports.py"),
+        "run_notes": ("-mnot slow", "tests/journal/test_runs.py"),
+        "memory": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("resume", "doubt", "endings", "runs"))),
+        "results": ("-mnot slow", "tests/journal/test_resume.py", "tests/pipeline/test_pipeline.py"),
     },
 }
 """The tests of a folder's modules, and of those that have tests of their own."""
