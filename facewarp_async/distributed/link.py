@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from distributed.comm.core import connect
 
+from facewarp_async.distributed.packing import pack_error
 from facewarp_async.errors import ClusterError, FaceWarpError
 
 logger: logging.Logger = logging.getLogger(__name__)
@@ -168,13 +169,13 @@ class Link:
         try:
             value = await self._other.answer(op, arguments)
         except asyncio.CancelledError:
-            self._send(_ERROR, number, pickle.dumps(ClusterError("it was cancelled")))
+            self._send(_ERROR, number, pack_error(ClusterError("it was cancelled")))
             raise
         except FaceWarpError as error:
-            self._send(_ERROR, number, pickle.dumps(error))
+            self._send(_ERROR, number, pack_error(error))
         except Exception as error:  # a fault of this package's: whatever it is, somebody waits for an answer
             logger.exception("%s failed", op)
-            self._send(_ERROR, number, pickle.dumps(ClusterError(f"{op} failed: {type(error).__name__}")))
+            self._send(_ERROR, number, pack_error(ClusterError(f"{op} failed: {type(error).__name__}")))
         else:
             self._send(_ANSWER, number, value)
         finally:

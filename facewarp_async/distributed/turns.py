@@ -12,8 +12,8 @@ from facewarp_async.policy.rate import Spacing
 LIFE_S = 3.0
 """For how long a turn may be used. A worker that was stopped for longer, whatever stopped it, does not send."""
 
-_SLACK_S = 0.25
-"""By how much later than its life's end the coordinator takes a turn for lapsed."""
+_HELD_S = LIFE_S + 0.25
+"""After which time the coordinator takes a turn for lapsed: a little after its life's end."""
 
 
 class HeldSpacing(Spacing):
@@ -26,12 +26,10 @@ class HeldSpacing(Spacing):
 
     Args:
         requests_per_second: The rate.
-        life_s: How long a turn may be used.
     """
 
-    def __init__(self, requests_per_second: float, *, life_s: float = LIFE_S) -> None:
+    def __init__(self, requests_per_second: float) -> None:
         super().__init__(requests_per_second)
-        self._life_s = life_s + _SLACK_S
         self._numbers = itertools.count()
         self._given: dict[int, float] = {}
         """The turns that are not reported, and when they were given, the oldest first."""
@@ -49,7 +47,7 @@ class HeldSpacing(Spacing):
             return at
         first_at = self._free_again[0] if self._free_again else math.inf
         if self._given:
-            first_at = min(first_at, next(iter(self._given.values())) + self._life_s + self._window_s)
+            first_at = min(first_at, next(iter(self._given.values())) + _HELD_S + self._window_s)
         return max(at, first_at)
 
     def take(self, now: float) -> None:
@@ -94,6 +92,6 @@ class HeldSpacing(Spacing):
             heapq.heappop(self._free_again)
         while self._given:
             number, given_at = next(iter(self._given.items()))
-            if given_at + self._life_s + self._window_s > now:  # it may have been used at its life's end
+            if given_at + _HELD_S + self._window_s > now:  # it may have been used at its life's end
                 break
             del self._given[number]

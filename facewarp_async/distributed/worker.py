@@ -17,6 +17,7 @@ from distributed.diagnostics.plugin import WorkerPlugin
 from distributed.worker import Worker, get_worker
 
 from facewarp_async.distributed.link import Link, Value, open_link
+from facewarp_async.distributed.packing import pack_error, pack_outcome
 from facewarp_async.distributed.publishing import own_name, publish
 from facewarp_async.distributed.remote import (
     RemoteAssets,
@@ -291,7 +292,7 @@ class _ShardPipeline(SwapPipeline):
         place, numbered = self._jobs[index]
         same = RemoteOccurrences(self._link, self._attempt, place)
         outcome = await self._lead(job, numbered.index, numbered.name, same)
-        self._link.note("outcome", self._attempt, place, pickle.dumps(outcome))
+        self._link.note("outcome", self._attempt, place, pack_outcome(outcome))
         return outcome
 
     async def _download(self, result: SwapResult, target: Location) -> Location:
@@ -317,7 +318,7 @@ class _ShardPipeline(SwapPipeline):
 
     def _stop(self, error: FaceWarpError) -> None:
         if self.stopped_by is None and not isinstance(error, ClusterError):
-            self._link.note("stop", pickle.dumps(error))
+            self._link.note("stop", pack_error(error))
         super()._stop(error)
 
     def stop(self, error: FaceWarpError) -> None:

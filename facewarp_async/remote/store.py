@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,6 +37,10 @@ _DRIVERS = {
 _QUERY = re.compile(r"(\w+://[^\s'\"?]*\?)[^\s'\"]+")
 _NETWORK = ("timeout", "connection", "connector", "endpoint", "payload")
 """Parts of the names of drivers' error classes, which have no root in common, that tell of the way to the store."""
+
+_http_log = logging.getLogger("fsspec.http")
+if _http_log.level == logging.NOTSET:  # below it writes down whole URLs, with what signs them
+    _http_log.setLevel(logging.INFO)
 
 
 @frozen
