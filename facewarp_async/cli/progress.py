@@ -98,20 +98,19 @@ def _of(number: int, total: int | None) -> str:
 class _Lines:
     """Writes a tally as a line, at first often, then less and less."""
 
-    def __init__(self, tally: Tally, output: Output, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, tally: Tally, output: Output) -> None:
         self._tally = tally
         self._output = output
-        self._clock = clock
         self._interval_s = 1.0
-        self._due = clock() + self._interval_s
+        self._due = time.monotonic() + self._interval_s
 
     def tell(self) -> None:
         """Write one if it is due."""
-        if self._clock() < self._due:
+        if time.monotonic() < self._due:
             return
         self._output.say(self._tally.line() + self._tally.left())
         self._interval_s = min(2 * self._interval_s, _LONGEST_INTERVAL_S)
-        self._due = self._clock() + self._interval_s
+        self._due = time.monotonic() + self._interval_s
 
 
 @contextmanager

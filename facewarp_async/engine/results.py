@@ -55,9 +55,9 @@ def reduce_picture(picture: Picture, side: int) -> Picture:
     )
 
 
-def write_thumbnail(picture: Picture, stem: Path, *, side: int = THUMBNAIL_SIDE) -> Thumbnail:
+def write_thumbnail(picture: Picture, stem: Path) -> Thumbnail:
     """Write the reduced copy of a picture beside it."""
-    small = reduce_picture(picture, side)
+    small = reduce_picture(picture, THUMBNAIL_SIDE)
     path, _ = write_picture(small, stem, quality=88)
     height, width = small.colour.shape[:2]
     return Thumbnail(path=path, width=width, height=height)

@@ -6,7 +6,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from typing import Any
 
@@ -91,7 +91,7 @@ class JobRecord:
         """Forget what became of it: its tasks will be created anew."""
         self.state, self.pending, self.error, self.tasks = JobState.NEW, None, None, {}
 
-    def to_row(self, now: Callable[[], float] = time.time) -> tuple[Any, ...]:
+    def to_row(self) -> tuple[Any, ...]:
         """Return the values of `COLUMNS`."""
         return (
             self.key,
@@ -105,7 +105,7 @@ class JobRecord:
             self.digest,
             None if self.result is None else encode_result(self.result),
             None if self.error is None else encode_error(self.error),
-            now(),
+            time.time(),
             _encode_name(self.name),
             None if self.source is None else _encode_name(self.source),
             self.steps,
