@@ -87,7 +87,13 @@ class PacedModel(Model):
 
     def __init__(self, service: Service, kinds: Sequence[TaskKind], seed: int, *, clairvoyant: bool = False) -> None:
         super().__init__(service, kinds, seed)
-        provider = Provider("model", "http://model", typical_image_s=TYPICAL_IMAGE_S, typical_video_s=TYPICAL_VIDEO_S)
+        provider = Provider(
+            "model",
+            "http://model",
+            requests_per_second=service.regime.rate,
+            typical_image_s=TYPICAL_IMAGE_S,
+            typical_video_s=TYPICAL_VIDEO_S,
+        )
         self._policy = LearntPolling.for_provider(provider)
         self._pacer = Pacer(service.regime.rate, self._policy)
         self._clairvoyant = clairvoyant

@@ -17,6 +17,9 @@ How it works, from the bottom up:
 - **Scouts.** While fewer than four tasks of a kind were found done, the oldest of that kind is looked at from 0.3 on;
   the others, while none was, only once they are overdue. So a wrong idea of the durations costs some looks at one task,
   not one at each.
+- **Leads.** Where the service takes any number of calls, the first scout of a kind is looked at from 0.07 on, the more
+  often the more tasks of its kind are worked on. Once it is found done, others that are as old are looked at too, as
+  bets, until one is not done: so tasks that were created together and take the same time are noticed together.
 """
 
 from __future__ import annotations
@@ -33,6 +36,10 @@ from facewarp_async.policy.windows import SIZES, Window
 
 _EAGER, _EARLY, _LATE = 0.15, 0.85, 0.98
 _SCOUT, _SCOUTED = 0.3, 4
+_FIRST_SCOUT, _FIRST_GAP = 0.07, 0.9
+"""The gap is a share of the time that the first scout has taken, where one task is worked on. More tasks gain more by
+an early find: for looks and waiting to cost least together, it shrinks with the root of their number."""
+
 _SLOW = 0.9
 _CREDIBLE = 4.0
 """How much less evidence than the best a belief may have: one that makes the outcomes fifty times less probable."""
@@ -54,15 +61,18 @@ class LearntPolling:
 
     Args:
         starts: What to begin with, by kind: all kinds must be there.
+        is_unlimited: Whether the service takes any number of calls a second.
     """
 
-    def __init__(self, starts: Mapping[TaskKind, Durations]) -> None:
+    def __init__(self, starts: Mapping[TaskKind, Durations], *, is_unlimited: bool = False) -> None:
+        self._is_unlimited = is_unlimited
         self._windows = [
             Window(index, size, {kind: start.copy() for kind, start in starts.items()})
             for index, size in enumerate(SIZES)
         ]
         self._believed, self._smallest = self._windows[-1], self._windows[0]
         self._scouts: dict[TaskKind, Watch] = {}
+        self._leads_s: dict[TaskKind, float] = {}
         self._early_s: dict[TaskKind, float] = {}  # as they were when tasks were last planned anew
         self._outdated: list[Watch] = []
         self._outdated_windows: set[Window] = set()
@@ -74,7 +84,8 @@ class LearntPolling:
             {
                 kind: Durations(provider.typical_video_s if kind.is_video else provider.typical_image_s)
                 for kind in TaskKind
-            }
+            },
+            is_unlimited=provider.requests_per_second is None,
         )
 
     @property
@@ -130,28 +141,37 @@ class LearntPolling:
         began_at = watch.begins[self._believed.index]
         if began_at == math.inf:
             return Plan(math.inf, math.inf, math.inf)
-        durations, known_s = self.durations(watch.taken_for), watch.known_s(began_at)
-        is_scout = self._scouts.get(watch.taken_for) is watch
-        early = _SCOUT if is_scout or not watch.is_fresh else _EARLY  # when one that is not fresh began, nobody knows
+        kind, known_s = watch.taken_for, watch.known_s(began_at)
+        durations, is_scout = self.durations(kind), self._scouts.get(kind) is watch
+        is_first = is_scout and self._is_unlimited and not durations.seen
+        # When one that is not fresh began, nobody knows.
+        early = _FIRST_SCOUT if is_first else _SCOUT if is_scout or not watch.is_fresh else _EARLY
         eager_s, early_s, late_s = (
             durations.when_done(probability, not_by_s=known_s) for probability in (_EAGER, early, _LATE)
         )
-        if known_s and watch.is_fresh:
+        if known_s:
             gap = _LEAST_GAP if watch.looks == 1 else _LEAST_GAP_AGAIN
             least_s = known_s + max(_LEAST_GAP_S, gap * known_s)
             most_s = known_s + max(_LEAST_GAP_S, min(_MOST_GAP_S, _MOST_GAP * known_s))
-            early_s = min(max(early_s, least_s), most_s)
+            early_s = min(max(early_s, least_s), max(most_s, durations.when_done(early)))
+            if is_first:
+                early_s = min(early_s, known_s * (1 + _FIRST_GAP / math.sqrt(self._worked_on(kind))))
             eager_s = max(eager_s, known_s * (1 + _LEAST_GAP))
         elif not durations.seen and not is_scout and watch.is_fresh:
             early_s = late_s
-        self._early_s.setdefault(watch.taken_for, durations.when_done(_EARLY))
+        self._early_s.setdefault(kind, durations.when_done(_EARLY))
         is_bet = not is_scout and watch.begins[self._smallest.index] == math.inf
+        lead_s = math.inf if is_scout or watch.looks else self._leads_s.get(kind, math.inf)
+        if lead_s < early_s:
+            early_s, is_bet = lead_s, True
         return Plan(began_at + min(eager_s, early_s), began_at + early_s, began_at + max(late_s, early_s), is_bet)
 
     def learn(self, watch: Watch, asked_at: float, done: bool, /) -> None:
         """Take a look's outcome into account."""
         if not watch.is_fresh:
             return
+        if self._is_unlimited:
+            self._follow(watch, asked_at, done)
         for window in self._windows:
             window.weigh(watch, asked_at, done)
         if done:
@@ -182,6 +202,19 @@ class LearntPolling:
         watches = list(begun)
         if window is self._believed:
             self._outdated += watches
+
+    def _worked_on(self, kind: TaskKind) -> int:
+        return sum(watch.taken_for is kind for watch in self._believed.begun)
+
+    def _follow(self, watch: Watch, asked_at: float, done: bool) -> None:
+        """Take the age of the first task of a kind that is found done for a lead, until an older one is not done."""
+        kind, age_s = watch.taken_for, asked_at - watch.begins[self._believed.index]
+        if done and age_s > 0 and not self.durations(kind).seen:
+            self._leads_s[kind] = age_s
+            self._outdated_windows.add(self._believed)
+        elif not done and age_s >= self._leads_s.get(kind, math.inf):
+            del self._leads_s[kind]
+            self._outdated_windows.add(self._believed)
 
     def _relieve(self, gone: Watch) -> None:
         """Send another scout in the place of one that is gone, unless enough is known."""
