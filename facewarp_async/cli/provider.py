@@ -115,7 +115,7 @@ async def open_client(
             yield client
         return
     async with _embedded_client(service, data_dir, most_tasks) as client:
-        reason = "" if service.is_chosen else f"no credentials ({_CREDENTIALS[0]} is not set): "
+        reason = "" if service.is_chosen else f"no {_CREDENTIALS[0]} is set: "
         output.say(f"{reason}swapping locally, nothing leaves this machine", style="dim")
         yield client
 
