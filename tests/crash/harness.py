@@ -15,6 +15,7 @@ from pathlib import Path
 
 from attrs import evolve
 
+from facewarp_async import swaps
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Limits, Provider, Timeouts
 from facewarp_async.models import Asset, ImageSwap, Job, MultiFaceSwap
@@ -48,7 +49,7 @@ async def run(options: argparse.Namespace) -> None:
     client = FaceSwapClient(
         provider,
         ApiKey(options.key),
-        timeouts=Timeouts(connect_s=5, request_s=5, stall_s=5, image_task_s=20),
+        timeouts=Timeouts(connect_s=60, request_s=60, stall_s=60, image_task_s=120),
         retry=RetryPolicy(first_s=0.01, longest_s=0.1),
     )
     limits = Limits(uploads=4, in_flight=16, downloads=4)
@@ -85,7 +86,9 @@ def main() -> int:
     parser.add_argument("--key", required=True)
     parser.add_argument("--in-doubt", choices=["hold", "recreate"], default="hold")
     parser.add_argument("--max-file-bytes", type=int, default=None, help="how large its files may grow: a full disk")
+    parser.add_argument("--grace-s", type=float, default=swaps.GRACE_S, help="how long creates may take after a signal")
     options = parser.parse_args()
+    swaps.GRACE_S = options.grace_s
     if options.max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.max_file_bytes, options.max_file_bytes))
     return asyncio.run(run_until_signalled(options))

@@ -11,6 +11,9 @@ import pytest
 from facewarp_async.server import CREATES, GET, Fault, FaultPlan, FaultRule
 from tests.patience import seconds
 
+PATIENT = ("--grace-s", "60")
+"""A user waits for half a second; a machine with much to do may take longer to answer a create that nothing holds up."""
+
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 
@@ -29,7 +32,7 @@ async def test_what_was_in_doubt_after_kills_is_done_once_the_user_risks_it(
     """Creates are slow to be answered, and the kill comes when some of them are under way."""
     faults = FaultPlan()
     killed_at = killing.heard(CREATES, faults, number=4)
-    faults.add(FaultRule(Fault.SLOW, CREATES, delay_s=5))
+    faults.add(FaultRule(Fault.SLOW, CREATES, delay_s=60))
     async with killing.open_batch(tmp_path, jobs=12, seed=3, faults=faults) as batch:
         await batch.run(at=killed_at)
         faults.clear()
@@ -53,7 +56,7 @@ async def test_a_signal_ends_a_batch_within_a_second_and_it_goes_on_without_a_do
     async with killing.open_batch(tmp_path, jobs=30, seed=4, task_s=0.3, faults=faults) as batch:
         for number, call in ((signal.SIGINT, CREATES), (signal.SIGTERM, GET)):
             at = killing.heard(call, faults, number=3)
-            code, _, errors, ended_s = await batch.run(at=at, with_signal=number)
+            code, _, errors, ended_s = await batch.run(*PATIENT, at=at, with_signal=number)
             assert (code, errors) == (130, "")
             assert ended_s < seconds(1)
             assert [path.name for path in batch.out.rglob("*.part")] == []
@@ -66,14 +69,14 @@ async def test_a_signal_ends_a_batch_within_a_second_and_it_goes_on_without_a_do
 
 
 async def test_a_signal_waits_a_moment_for_creates_that_are_on_their_way(killing: ModuleType, tmp_path: Path) -> None:
-    """Answers that come within the grace are written down."""
+    """Answers that come within the grace are written down, and not waited for any longer than that takes."""
     faults = FaultPlan()
     at = killing.heard(CREATES, faults, number=3)
     faults.add(FaultRule(Fault.SLOW, CREATES, delay_s=0.4))
     async with killing.open_batch(tmp_path, jobs=10, seed=5, faults=faults) as batch:
-        code, _, errors, ended_s = await batch.run(at=at, with_signal=signal.SIGINT)
+        code, _, errors, ended_s = await batch.run(*PATIENT, at=at, with_signal=signal.SIGINT)
         assert (code, errors) == (130, "")
-        assert ended_s < seconds(1)
+        assert ended_s < 30
         faults.clear()
         code, told, errors, _ = await batch.run()
         await batch.judge(told)
