@@ -12,7 +12,7 @@ from facewarp_async.server import CREATES, GET, Fault, FaultPlan, FaultRule
 from tests.patience import seconds
 
 PATIENT = ("--grace-s", "60")
-"""A user waits for half a second; a machine with much to do may take longer to answer a create that nothing holds up."""
+"""A user waits half a second; a machine with much to do may take longer to answer a create that nothing holds up."""
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 

@@ -148,6 +148,7 @@ class Ending(FaultPlan):
 
     def _disarm(self) -> None:
         self._point: Point | None = None
+        self._call: str | None = None
         self._left = 0
         self._crashes = self.is_dead = self.has_ended = False
         self._scope: anyio.CancelScope | None = None
@@ -156,9 +157,10 @@ class Ending(FaultPlan):
     def draw(self, call: str, target: str) -> Hit | None:
         if self.is_dead:
             return Hit(Fault.RESET_BEFORE, self._dead)
-        if self._pass(Point.ACTED):
+        is_meant = self._call is None or call == self._call
+        if is_meant and self._pass(Point.ACTED):
             return Hit(Fault.RESET_AFTER, self._lost) if self._crashes else None
-        if self._pass(Point.CALL) and self._crashes:
+        if is_meant and self._pass(Point.CALL) and self._crashes:
             return Hit(Fault.RESET_BEFORE, self._dead)
         return super().draw(call, target)
 
@@ -194,10 +196,18 @@ class Ending(FaultPlan):
             self._guard.activate()
 
     async def run(
-        self, world: World, jobs: list[Job], point: Point, number: int, *, crash: bool, **options: Any
+        self,
+        world: World,
+        jobs: list[Job],
+        point: Point,
+        number: int,
+        *,
+        crash: bool,
+        call: str | None = None,
+        **options: Any,
     ) -> BatchReport | None:
-        """Run jobs until the point; return the report if they were done before."""
-        self._point, self._left, self._crashes, self._world = point, number, crash, world
+        """Run jobs until the point, of this call or of any; return the report if they were done before."""
+        self._point, self._left, self._crashes, self._world, self._call = point, number, crash, world, call
         self._scope = anyio.CancelScope()
         report: BatchReport | None = None
         written = Journal.write

@@ -9,11 +9,13 @@ from typing import Any
 import pytest
 
 from facewarp_async.errors import InDoubtError
-from facewarp_async.models import ImageSwap, Job, MultiFaceSwap
+from facewarp_async.models import ImageSwap, Job, MultiFaceSwap, TaskKind
 from facewarp_async.pipeline import Completed, Failed
+from facewarp_async.wire.requests import CREATE_PATHS
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
+_KINDS = (TaskKind.IMAGE_SWAP, TaskKind.FACE_DETECTION, TaskKind.MULTI_IMAGE_SWAP)
 World = Any  # tests/journal/conftest.py
 StartWorld = Callable[..., AbstractAsyncContextManager[World]]
 
@@ -64,5 +66,13 @@ async def test_a_run_may_end_anywhere(
         assert report.completed == 2
         print(f"{name}: {number} endings, {doubts} jobs in doubt")
     assert number > 10
-    if name in {"CALL", "ACTED"} and crash:
-        assert doubts >= 3, "each create was lost once, and named"
+
+
+@pytest.mark.parametrize("call", [CREATE_PATHS[kind] for kind in _KINDS], ids=[kind.name for kind in _KINDS])
+@pytest.mark.parametrize("name", ["CALL", "ACTED"])
+async def test_a_create_that_a_crash_loses_is_named(
+    start_world: StartWorld, ending: Any, points: Any, name: str, call: str
+) -> None:
+    async with start_world(faults=ending) as world:
+        assert await ending.run(world, batch(world, 1), points[name], 1, crash=True, call=call) is None
+        assert await check(world, batch(world, 1), may_doubt=True) >= 1
