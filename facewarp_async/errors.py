@@ -242,7 +242,7 @@ class MultipleFacesError(TaskFailedError):
     """Code 603: several faces where one is expected."""
 
     default_code: ClassVar[int | None] = 603
-    advice = "Name the faces to change with MultiFaceSwap (swap_faces)"
+    advice = "Name the faces to change: facewarp multi, or MultiFaceSwap (swap_faces)"
 
 
 class MediaPolicyError(TaskFailedError):
