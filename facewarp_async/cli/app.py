@@ -37,7 +37,7 @@ app: App = App(
 _add(commands.demo, help.DEMO)
 _add(commands.swap, help.SWAP)
 _add(commands.faces, help.FACES)
-_add(commands.multi, help.MULTI)
+_add(commands.multi, help.MULTI, usage=help.MULTI_USAGE)
 _add(commands.batch, help.BATCH, usage=help.BATCH_USAGE)
 _add(commands.report, help.REPORT)
 _add(commands.task, help.TASK)

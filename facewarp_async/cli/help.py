@@ -41,6 +41,8 @@ Examples:
   facewarp faces group.jpg -o crops --json
 """
 
+MULTI_USAGE = "Usage: facewarp multi --face INDEX=FILE [OPTIONS] MEDIA"
+
 MULTI = """\
 Examples:
   facewarp multi group.jpg --face 0=me.jpg

@@ -44,21 +44,23 @@ class _Bars:
             return
         tally, total = self._tally, self._tally.total
         bar_columns = min(_WIDEST_BAR, options.max_width - _LABEL_COLUMNS - _COUNT_COLUMNS - 2 - _MARGIN)
-        table = Table.grid(padding=(0, 1))
+        table = Table.grid()
         # Fixed, so that nothing wraps: two threads draw, and neither may find another number of lines than the last.
-        for columns in (_LABEL_COLUMNS, bar_columns, _COUNT_COLUMNS):
+        for columns in (_LABEL_COLUMNS + 1, bar_columns, _COUNT_COLUMNS + 1):  # Rich's releases pad differently
             table.add_column(width=columns, no_wrap=True, overflow="ellipsis")
         sent = f"  {bytes_text(tally.sent_bytes)}" if tally.sent_bytes else ""
         pace = tally.bytes_per_s()
         speed = f" at {bytes_text(round(pace))}/s" if pace >= 1 and tally.uploaded != total else ""
         running = f"  {tally.running} running" if tally.running else ""
-        table.add_row("uploaded", self._bar(tally.uploaded_share, "blue"), _of(tally.uploaded, total) + sent + speed)
-        table.add_row("created", self._bar(tally.created, "magenta"), _of(tally.created, total) + running)
+        table.add_row(
+            "uploaded", self._bar(tally.uploaded_share, "blue"), f" {_of(tally.uploaded, total)}{sent}{speed}"
+        )
+        table.add_row("created", self._bar(tally.created, "magenta"), f" {_of(tally.created, total)}{running}")
         failed = (f"  {tally.failed} failed", "red") if tally.failed else ""
         table.add_row(
             "done",
             self._bar(tally.done, "green"),
-            Text.assemble(_of(tally.done, total), failed, f"  {elapsed}{tally.left()}"),
+            Text.assemble(f" {_of(tally.done, total)}", failed, f"  {elapsed}{tally.left()}"),
         )
         yield table
 
