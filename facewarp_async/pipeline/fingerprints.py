@@ -25,10 +25,3 @@ class Fingerprints:
             return False
         bucket.insert(at, number)
         return True
-
-    def __contains__(self, number: int) -> bool:
-        bucket = self._buckets[number % _BUCKETS]
-        if bucket is None:
-            return False
-        at = bisect_left(bucket, number)
-        return at < len(bucket) and bucket[at] == number
