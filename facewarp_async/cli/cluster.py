@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import anyio.to_thread
 
 from facewarp_async.cli.exits import UsageError
@@ -17,6 +18,8 @@ from facewarp_async.errors import ClusterError, JournalError, MissingExtraError
 
 if TYPE_CHECKING:
     from distributed import Client
+
+_CLOSING_S = 2.0
 
 
 def check_cluster(service: Remote | Embedded, *, state: Path | None) -> None:
@@ -56,7 +59,8 @@ async def open_cluster(address: str) -> AsyncIterator[Client]:
     try:
         yield client
     finally:
-        await client.close()
+        with anyio.move_on_after(_CLOSING_S, shield=True):  # else Dask complains of it when interrupted
+            await client.close()
 
 
 @asynccontextmanager

@@ -24,7 +24,7 @@ from facewarp_async.config import Limits, Provider, credentials_from_env
 from facewarp_async.distributed.coordinator import CLOSING_S
 from facewarp_async.distributed.link import Value
 from facewarp_async.distributed.places import Places
-from facewarp_async.distributed.reaching import reach
+from facewarp_async.distributed.reaching import check_workers, reach
 from facewarp_async.distributed.sending import Sender
 from facewarp_async.distributed.values import OWN_VERSIONS, NumberedJob, RunSettings
 from facewarp_async.distributed.worker import COORDINATOR
@@ -113,13 +113,14 @@ class DistributedPipeline:
         Raises:
             JournalInUseError: Another batch works with it.
             JournalCorruptError: It is no journal, damaged, or of a later version.
-            ClusterError: The cluster cannot be reached, or its scheduler lacks the package.
+            ClusterError: The cluster cannot be reached, or one of its machines lacks the package.
             ConfigurationError: The scheduler has another version of the package; or the journal's path is relative, or
                 the pipeline was entered before.
         """
         if self._tasks is not None:
             raise ConfigurationError("a pipeline is entered once: make a new one")
         self._places = Places(await anyio.to_thread.run_sync(Path.cwd), self._output_dir)
+        await check_workers(self._dask)
         self._link = await reach(self._dask, self)
         self._reading = asyncio.create_task(self._link.run())
         try:

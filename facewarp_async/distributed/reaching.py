@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import anyio
@@ -10,9 +11,12 @@ from distributed import Client
 
 from facewarp_async.distributed.link import Link, Other, Value, open_link
 from facewarp_async.distributed.plugin import CoordinatorPlugin
-from facewarp_async.distributed.values import OP, OWN_VERSIONS
+from facewarp_async.distributed.values import OP, OWN_VERSIONS, PACKAGE
 from facewarp_async.distributed.worker import COORDINATOR
 from facewarp_async.errors import ClusterError, OutputError
+
+_ASKED_S = 5.0
+"""How long workers may take to say what they have."""
 
 
 async def reach(dask_client: Client, other: Other) -> Link:
@@ -37,6 +41,24 @@ async def reach(dask_client: Client, other: Other) -> Link:
         raise ClusterError("the Dask client is closed")
     address = str(dask_client.scheduler.address)
     return await open_link(address, {"op": OP}, other, name=COORDINATOR, options=dask_client.connection_args)
+
+
+async def check_workers(dask_client: Client) -> None:
+    """See that no worker lacks the package: Dask would have it die of the first shard, and whoever waits would wait on.
+
+    Those that do not answer soon, and those that come later, are not looked at: their jobs go to others.
+
+    Raises:
+        ClusterError: One lacks it.
+    """
+    with anyio.move_on_after(_ASKED_S):
+        found = await dask_client.run(version, PACKAGE, on_error="return")
+        lacking = [worker for worker, told in found.items() if isinstance(told, PackageNotFoundError)]
+        if lacking:
+            raise ClusterError(
+                f"the worker at {lacking[0]} lacks facewarp-async: install facewarp-async[dask] there, the same "
+                "version as here, and start it again"
+            )
 
 
 async def copy_journal(dask_client: Client, journal: str | Path, target: Path) -> bool:

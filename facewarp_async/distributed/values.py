@@ -17,10 +17,13 @@ from facewarp_async.urls import Location
 OP = "facewarp-async"
 """What a connection to the coordinator begins with, among Dask's own operations; and the plugin's name."""
 
+PACKAGE = "facewarp-async"
+"""What is installed on all machines."""
+
 Versions = tuple[str, str]
 
 
-OWN_VERSIONS: Versions = (version("facewarp-async"), platform.python_version())
+OWN_VERSIONS: Versions = (version(PACKAGE), platform.python_version())
 """The version of this package and of Python."""
 
 
@@ -31,7 +34,7 @@ def check_versions(theirs: Versions, *, who: str) -> None:
         ConfigurationError: It has another version of the package, or another minor version of Python.
     """
     for name, own, other in (
-        ("facewarp-async", OWN_VERSIONS[0], theirs[0]),
+        (PACKAGE, OWN_VERSIONS[0], theirs[0]),
         ("Python", _minor(OWN_VERSIONS[1]), _minor(theirs[1])),
     ):
         if own != other:

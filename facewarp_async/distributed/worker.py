@@ -28,10 +28,10 @@ from facewarp_async.distributed.remote import (
     RemoteSpending,
 )
 from facewarp_async.distributed.values import OP, OWN_VERSIONS, NumberedJob, RunSettings
-from facewarp_async.errors import ClusterError, FaceWarpError
+from facewarp_async.errors import ClusterError, FaceWarpError, MissingFileError
 from facewarp_async.journal import JobRecord
 from facewarp_async.models import Job, SwapResult
-from facewarp_async.pipeline import Event, Outcome, StageBegun, SwapPipeline
+from facewarp_async.pipeline import Event, Failed, Outcome, StageBegun, SwapPipeline
 from facewarp_async.pipeline.memory import Occurrences
 from facewarp_async.spending import CappedClient
 from facewarp_async.swaps import Resources
@@ -74,6 +74,7 @@ class Part:
     """What a worker's shards of one batch share: the link, the client, and the worker's own limits."""
 
     link: Link
+    worker: str
     settings: RunSettings
     client: CappedClient
     _run_name: str
@@ -95,6 +96,7 @@ class Part:
     async def join(cls, worker: Worker, run: str) -> Part | None:
         """Take part in a batch; ``None``: it has ended."""
         part = cls()
+        part.worker = worker.address
         part.link = await open_link(
             worker.scheduler.address, {"op": OP}, part, name=COORDINATOR, options=worker.connection_args
         )
@@ -283,6 +285,7 @@ class _ShardPipeline(SwapPipeline):
             on_event=self._pass_on if settings.tells_stages else None,
         )
         self._link = part.link
+        self._worker = part.worker
         self._attempt, self._ordinal = attempt
         self._jobs = jobs
         self._resources = evolve(self._resources, upload_slots=part.upload_slots)
@@ -292,6 +295,8 @@ class _ShardPipeline(SwapPipeline):
         place, numbered = self._jobs[index]
         same = RemoteOccurrences(self._link, self._attempt, place)
         outcome = await self._lead(job, numbered.index, numbered.name, same)
+        if isinstance(outcome, Failed) and isinstance(outcome.error, MissingFileError):  # others may see the file
+            outcome.error.message += f", as the worker at {self._worker} sees it"
         self._link.note("outcome", self._attempt, place, pack_outcome(outcome))
         return outcome
 

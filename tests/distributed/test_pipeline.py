@@ -6,10 +6,12 @@ import logging
 import pickle
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import anyio
+import anyio.to_thread
 import fsspec
 import pytest
 from attrs import define, evolve
@@ -17,10 +19,11 @@ from distributed import Client, LocalCluster
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Limits
-from facewarp_async.distributed import DistributedPipeline, coordinator
+from facewarp_async.distributed import DistributedPipeline, coordinator, reaching
 from facewarp_async.distributed import values as values_module
 from facewarp_async.errors import (
     AuthenticationError,
+    ClusterError,
     ConfigurationError,
     CreditsExhaustedError,
     JournalInUseError,
@@ -98,7 +101,8 @@ def known(outcome: Outcome) -> tuple[Any, ...]:
         case Completed():
             return outcome.job, outcome.path, outcome.resumed, _size(outcome), set(outcome.durations_s)
         case Failed():
-            return outcome.job, type(outcome.error), str(outcome.error), outcome.stage, outcome.error.job
+            told = str(outcome.error).partition(", as the worker at ")[0]
+            return outcome.job, type(outcome.error), told, outcome.stage, outcome.error.job
         case _:
             return outcome.job, outcome.reason
 
@@ -227,6 +231,7 @@ async def test_one_job_that_fails_stops_no_other(bench: Bench) -> None:
     failed = report.outcomes[2]
     assert isinstance(failed, Failed)
     assert isinstance(failed.error, MissingFileError)
+    assert ", as the worker at inproc://" in str(failed.error)
 
 
 async def test_a_second_batch_with_the_same_journal_is_refused(bench: Bench) -> None:
@@ -288,6 +293,25 @@ async def test_another_version_is_refused_with_what_to_do(
         monkeypatch.setattr(values_module, "OWN_VERSIONS", ("99.0", values_module.OWN_VERSIONS[1]))
         with pytest.raises(ConfigurationError, match=r"the worker at .* has facewarp-async .*, the scheduler has 99"):
             await pipeline.collect(bench.swaps(1))
+
+
+async def test_a_worker_that_lacks_the_package_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The workers here are in the same process: only the name that is looked for can be another."""
+    monkeypatch.setattr(reaching, "PACKAGE", "what-nobody-has")
+    with pytest.raises(ClusterError, match=r"the worker at inproc://.* lacks facewarp-async: install"):
+        await bench.pipeline().__aenter__()
+    assert not (bench.folder / "batch.db").exists()
+
+
+async def test_a_dask_client_of_a_program_that_blocks_is_refused(bench: Bench) -> None:
+    assert bench.dask.cluster is not None
+    make = partial(Client, bench.dask.cluster.scheduler_address, set_as_default=False)
+    client = await anyio.to_thread.run_sync(make)
+    try:
+        with pytest.raises(ConfigurationError, match="make it with asynchronous=True"):
+            DistributedPipeline(bench.client, client, journal=bench.folder / "batch.db")
+    finally:
+        await anyio.to_thread.run_sync(client.close)
 
 
 async def test_a_relative_journal_is_refused(bench: Bench) -> None:
