@@ -266,10 +266,13 @@ def prepare(folder: Path) -> None:
     )  # fmt: skip
 
 
-def _own_first(tests: tuple[str, ...], path: Path) -> tuple[str, ...]:
-    """Put a module's own tests before the others: they find most, and the first to fail ends a run."""
-    own = f"tests/{path.parent.name}/test_{path.stem}.py"
-    return (own, *tests) if Path(own).exists() else tests
+def _suites(folder: str, module: str, chosen: list[str] | None) -> list[tuple[str, ...]]:
+    """Return the tests of a module's own, which find most, and then those for what survives them."""
+    if chosen:
+        return [tuple(chosen)]
+    suites, own = SUITES[folder], f"tests/{folder}/test_{module}.py"
+    narrow = suites.get(module) or ((*_PURE, own) if _PURE[0] in suites[""] and Path(own).exists() else None)
+    return [suites[""]] if narrow is None else [narrow, suites[""]]
 
 
 def main() -> int:
@@ -280,18 +283,17 @@ def main() -> int:
     parser.add_argument("--every", type=int, default=1, metavar="N", help="take each Nth mutant of a module only")
     options = parser.parse_args()
     known: dict[str, str] = tomllib.loads(KNOWN.read_text()).get(options.folder, {})
-    suites = SUITES[options.folder]
     killed, survivors = set(), []
     with tempfile.TemporaryDirectory() as name:
         prepare(Path(name))
         for path in sorted((Path(name) / "facewarp_async" / options.folder).glob("*.py")):
             if options.modules and path.stem not in options.modules:
                 continue
-            tests = _own_first(tuple(options.tests or suites.get(path.stem, suites[""])), path)
-            if not survives(path, path.read_text(), tests):
-                raise SystemExit(f"{' '.join(tests)} fail without any change")
+            suites = _suites(options.folder, path.stem, options.tests)
+            if not all(survives(path, path.read_text(), tests) for tests in suites):
+                raise SystemExit(f"the tests of {path.stem} fail without any change")
             for mutant in islice(mutants(path, path.stem), 0, None, options.every):
-                if survives(path, mutant.source, tests):
+                if all(survives(path, mutant.source, tests) for tests in suites):
                     survivors.append(mutant.name)
                     print(
                         f"{'known' if mutant.name in known else 'SURVIVED'}: {mutant.line}: {mutant.name}", flush=True

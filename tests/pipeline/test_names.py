@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import unicodedata
 from pathlib import Path, PurePosixPath
 
@@ -51,6 +52,11 @@ def test_a_name_that_is_taken_gets_a_number() -> None:
 )
 def test_no_name_leaves_the_folder_or_is_one_that_systems_refuse(wanted: str, given_name: str) -> None:
     assert NameBook().claim(job(wanted)) == given_name
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there these letters are not allowed")
+def test_what_the_system_allows_is_kept() -> None:
+    assert NameBook().claim(job('12:30 "why?" <a|b>*')) == '12:30 "why?" <a|b>*'
 
 
 @given(st.lists(st.text(max_size=300), max_size=30))
