@@ -102,7 +102,7 @@ class BatchRun:
             output.warn(str(ending))
             return exit_code_for(ending)
         if not tally.ended:
-            output.say(f"{self._settings.source} holds no pictures and no videos")
+            output.say(f"{self._settings.source} holds no pictures and no videos that were asked for")
         return ExitCode.FAILED if tally.failed else ExitCode.DONE
 
     @asynccontextmanager

@@ -22,7 +22,6 @@ from facewarp_async.config import (
     Provider,
     credentials_from_env,
     local_provider,
-    provider_from_env,
 )
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.policy.polling import FixedPolling
@@ -82,7 +81,10 @@ def _provider(name: str, base_url: str | None) -> Provider:
     if base_url:
         vendor = PROVIDERS.get(name)
         return Provider(name or "custom", base_url) if vendor is None else attrs.evolve(vendor, base_url=base_url)
-    return provider_from_env({"FACEWARP_PROVIDER": name or VIDNOZ.name})
+    if name and name not in PROVIDERS:
+        known = ", ".join([*PROVIDERS, LOCAL])
+        raise UsageError(f"FACEWARP_PROVIDER is {name!r}: expected one of {known}, or set FACEWARP_BASE_URL")
+    return PROVIDERS[name or VIDNOZ.name]
 
 
 def _paced(provider: Provider, rps: float | None) -> Provider:

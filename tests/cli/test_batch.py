@@ -121,7 +121,7 @@ async def test_an_empty_folder_is_done_and_told(
     (tmp_path / "in").mkdir()
     ended = await run("batch", "in", "--face", make_file("me.png"), "-o", "out", env=here)
     assert (ended.code, ended.out) == (0, b"")
-    assert "holds no pictures and no videos" in ended.err
+    assert "holds no pictures and no videos that were asked for" in ended.err
 
 
 class Watched(InstantRunner):

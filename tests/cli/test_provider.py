@@ -71,7 +71,7 @@ def test_local_at_an_address_runs_already_and_has_no_limit() -> None:
 
 
 def test_an_unknown_name_is_refused() -> None:
-    with pytest.raises(ConfigurationError, match="expected one of vidnoz, miocreate"):
+    with pytest.raises(ConfigurationError, match="expected one of vidnoz, miocreate, local"):
         choose(KEY | {"FACEWARP_PROVIDER": "nobody"})
 
 
