@@ -15,12 +15,9 @@ from facewarp_async.errors import FaceWarpError, IncompleteTransferError
 from facewarp_async.files import AnyMedia
 from facewarp_async.transfer.progress import CallbackError, ProgressCallback, tell
 from facewarp_async.transfer.reading import CACHED_BYTES, Readers
-from facewarp_async.transfer.turns import Turns
+from facewarp_async.transfer.turns import FAIR_BYTES, Turns
 
-_FAIR_BYTES = 1024 * 1024
-"""How much is sent in one turn: less than takes a millisecond."""
-
-_JOINED_BYTES = CACHED_BYTES
+_JOINED_BYTES = CACHED_BYTES // 2
 """Up to this length the body goes out in one piece with the headers: copying it takes less than writing twice."""
 
 
@@ -94,6 +91,10 @@ class FilePayload(aiohttp.Payload):
             async with _StallWatch(writer, self._stall_s) as watch:
                 while sent < size:
                     chunk = reader.read_now() or await reader.read()
+                    if turn_ends <= sent:  # before the first bytes too: many may begin at once
+                        if size > _JOINED_BYTES or not self._turns.has_room(size):
+                            await self._turns.next()
+                        turn_ends = sent + FAIR_BYTES
                     if not sent and size > _JOINED_BYTES:
                         writer.send_headers()
                     sent += len(chunk)
@@ -102,9 +103,6 @@ class FilePayload(aiohttp.Payload):
                     if writer.protocol.writing_paused:
                         await watch.drain()
                     tell(self._on_progress, sent, size)
-                    if turn_ends <= sent < size:  # after the first bytes too: many may begin at once
-                        await self._turns.next()
-                        turn_ends = sent + _FAIR_BYTES
         except TimeoutError:
             raise IncompleteTransferError(f"{self._file.path}: no byte was taken for {self._stall_s:g} s") from None
         finally:

@@ -15,9 +15,10 @@ from facewarp_async.errors import FileChangedError
 from facewarp_async.files import AnyMedia, FileIdentity, MediaFile, RemoteMedia
 from facewarp_async.remote.reading import Pieces
 from facewarp_async.transfer.buffers import Buffers, is_held
+from facewarp_async.transfer.opening import open_now
 from facewarp_async.transfer.threads import FileThreads, finish
 
-CACHED_BYTES = 256 * 1024
+CACHED_BYTES = 512 * 1024
 """How much is read at once of what is in memory: more does not stay in the processor's cache until it is sent."""
 
 CHUNK_BYTES = 1024 * 1024
@@ -63,6 +64,7 @@ class Readers:
         self._threads = threads
         self._cached = Buffers(CACHED_BYTES)
         self._ahead = Buffers(CHUNK_BYTES)
+        self._quick = set[int]()
 
     def open(self, file: AnyMedia) -> Reader:
         """Make a reader for a file, which opens it when it first reads."""
@@ -70,28 +72,33 @@ class Readers:
             return RemoteReader(file)
         if _NOWAIT is None:
             return PlainReader(file, self._threads)
-        return CacheReader(file, self._threads, cached=self._cached, ahead=self._ahead)
+        return CacheReader(file, self._threads, cached=self._cached, ahead=self._ahead, quick=self._quick)
 
 
 class CacheReader:
     """Reads what is in memory at once, and in a thread, ahead, what is not; for Linux.
 
     A visit to a thread costs twice what reading 200 KB costs, and what was read there is in another processor's cache:
-    so files are opened in a thread, and only what the disk has to be waited for is read there: a file that is found not
-    to be in memory, until it is found there again, and one on a file system that cannot tell, to its end.
+    so only what the disk has to be waited for is read there: a file that is found not to be in memory, until it is
+    found there again, and one on a file system that cannot tell, to its end. Files are opened there too, unless the way
+    to them is in memory and another on the same device could be read at once: a device elsewhere would be waited for.
 
     Args:
         file: The file, as it was looked at.
         threads: Where the disk is waited for.
         cached: Buffers for what is in memory.
         ahead: Buffers for what is not.
+        quick: Devices whose files could be read at once.
     """
 
-    def __init__(self, file: MediaFile, threads: FileThreads, *, cached: Buffers, ahead: Buffers) -> None:
+    def __init__(
+        self, file: MediaFile, threads: FileThreads, *, cached: Buffers, ahead: Buffers, quick: set[int]
+    ) -> None:
         self._file = file
         self._threads = threads
         self._buffers = cached
         self._buffers_ahead = ahead
+        self._quick = quick
         self._buffer = cached.take()
         self._descriptor = -1
         self._length = 0
@@ -101,8 +108,12 @@ class CacheReader:
         self._buffer_ahead: bytearray | None = None
 
     def read_now(self) -> memoryview | None:
-        """Return the next bytes where the file is open and they are in memory."""
-        if not self._may_be_cached or self._descriptor < 0:
+        """Return the next bytes where they are in memory, and the file is open or can be opened at once."""
+        if not self._may_be_cached:
+            return None
+        if self._descriptor < 0 and not self._length and self._file.identity.device in self._quick:
+            self._descriptor = open_now(self._file.path)
+        if self._descriptor < 0:
             return None
         self._renew_buffer()
         assert _NOWAIT is not None
@@ -127,6 +138,7 @@ class CacheReader:
                 if self._descriptor < 0:
                     await self._threads.run_short(self._open)
                     if (chunk := self.read_now()) is not None:
+                        self._quick.add(self._file.identity.device)
                         return chunk
                 self._renew_buffer()
                 buffer, offset = self._buffer, self._length

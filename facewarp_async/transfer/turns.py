@@ -7,18 +7,23 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+FAIR_BYTES = 2 * 1024 * 1024
+"""How much is sent in one turn: about a millisecond's work over TLS."""
+
 
 class Turns:
     """Lets one sending go on in each turn of the event loop, the one that has waited longest.
 
     A connection that takes all at once never makes its sender wait. Many such senders, each of which wrote in each turn
-    of the loop, would together hold it up for as long as there are senders.
+    of the loop, would together hold it up for as long as there are senders. Short sendings need no turn of their own
+    until too many come in one.
     """
 
     def __init__(self) -> None:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._senders = 0
         self._is_serving = False
+        self._short_bytes = 0
 
     @contextmanager
     def sending(self) -> Iterator[None]:
@@ -28,6 +33,16 @@ class Turns:
             yield
         finally:
             self._senders -= 1
+
+    def has_room(self, count: int) -> bool:
+        """Count the bytes of a short sending, and tell whether it may go into this turn, besides others."""
+        if not self._short_bytes:
+            asyncio.get_running_loop().call_soon(self._begin)
+        self._short_bytes += count
+        return self._short_bytes <= FAIR_BYTES
+
+    def _begin(self) -> None:
+        self._short_bytes = 0
 
     async def next(self) -> None:
         """Give the loop a turn, and wait until it is this sender's."""
