@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,9 @@ CALLS = frozenset(
 )
 TTL_S = 2
 """After how long the scheduler gives up a silent worker; Dask takes no less than ten heartbeats, which are 5 s."""
+
+_END_S = 5.0
+"""How long a process of the cluster may take to end."""
 
 _JITTER_S = 0.1
 """What processes on a busy machine may add to the way of a call."""
@@ -297,6 +300,15 @@ class Cluster:
         self._started.append(process)
         return process
 
+    def end(self) -> None:
+        """Have all processes end by themselves, as what measures coverage needs it; kill those that do not."""
+        for process in self._started:
+            process.terminate()
+        for process in self._started:
+            with suppress(subprocess.TimeoutExpired):  # it is stopped, or hangs
+                process.wait(_END_S)
+        self.kill()
+
     def kill(self) -> None:
         """Kill all processes."""
         for process in self._started:
@@ -339,4 +351,4 @@ def open_cluster(folder: Path, *, workers: int, certificates: Certificates | Non
         cluster.start(workers)
         yield cluster
     finally:
-        cluster.kill()
+        cluster.end()

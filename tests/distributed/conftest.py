@@ -8,12 +8,22 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import trustme
 
 
 @pytest.fixture(scope="session")
 def clusters() -> ModuleType:
     """``clusters.py``, which runs clusters and accounts."""
     return importlib.import_module("tests.distributed.clusters")
+
+
+@pytest.fixture(scope="session")
+def certificates(clusters: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Certificates of an authority of the tests' own."""
+    folder, authority = tmp_path_factory.mktemp("certificates"), trustme.CA()
+    authority.cert_pem.write_to_path(folder / "ca.pem")
+    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "own.pem")
+    return clusters.Certificates(folder / "ca.pem", folder / "own.pem")
 
 
 @pytest.fixture(scope="package")

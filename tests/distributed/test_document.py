@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import anyio
 import anyio.to_thread
@@ -35,7 +36,10 @@ def here(tmp_path: Path) -> Callable[[str], str]:
 
     def put(text: str) -> str:
         text = text.replace("10.0.0.1", "127.0.0.1").replace("8786", port).replace("/var/lib", str(tmp_path / "lib"))
-        return text.replace("/shared", str(tmp_path)).replace("dask scheduler", f"dask scheduler --port {port}")
+        text = text.replace("/shared", str(tmp_path)).replace(
+            "--host tls://127.0.0.1", f"--host tls://127.0.0.1:{port}"
+        )
+        return text.replace("--host 127.0.0.1", f"--host 127.0.0.1 --port {port}")
 
     return put
 
@@ -45,14 +49,20 @@ def start(line: str, environ: dict[str, str], folder: Path) -> subprocess.Popen[
     return subprocess.Popen(words, env=environ, cwd=folder, stderr=subprocess.DEVNULL)
 
 
+@pytest.mark.parametrize("with_tls", [False, True])
 async def test_two_commands_make_a_cluster_and_a_third_uses_it(
-    clusters: ModuleType, here: Callable[[str], str], tmp_path: Path
+    with_tls: bool, clusters: ModuleType, certificates: Any, here: Callable[[str], str], tmp_path: Path
 ) -> None:
-    (pair, command), (program,) = blocks("bash"), blocks("python")
+    pair, command = blocks("bash")[2:] if with_tls else blocks("bash")[:2]
+    uses = [["bash", "-ec", here(command)]]
+    if not with_tls:
+        uses += [[sys.executable, "-c", here(program)] for program in blocks("python")]
     async with clusters.open_account(tmp_path, jobs=3) as account:
         (tmp_path / "media").rename(tmp_path / "holiday")
         (tmp_path / "holiday" / "face").rename(tmp_path / "face")
         (tmp_path / "face" / "face.png").rename(tmp_path / "me.jpg")
+        (tmp_path / "ca.pem").symlink_to(certificates.authority)
+        (tmp_path / "own.pem").symlink_to(certificates.own)
         environ = os.environ | {
             "FACEWARP_API_KEY": account.service.auth.key,
             "FACEWARP_PROVIDER": "local",
@@ -61,7 +71,7 @@ async def test_two_commands_make_a_cluster_and_a_third_uses_it(
         }
         started = [start(here(line), environ, tmp_path) for line in pair.splitlines()]
         try:
-            for words in (shlex.split(here(command)), [sys.executable, "-c", here(program)]):
+            for words in uses:
                 done = await anyio.run_process(words, check=False, env=environ, cwd=tmp_path)
                 assert done.returncode == 0, done.stderr.decode()
                 assert done.stdout.decode().count(".png") >= 3
@@ -71,4 +81,4 @@ async def test_two_commands_make_a_cluster_and_a_third_uses_it(
                 await anyio.to_thread.run_sync(process.wait)
         assert sorted(path.name for path in (tmp_path / "swapped").glob("*.png")) == [f"000{n}.png" for n in range(3)]
         assert (tmp_path / "swapped" / ".facewarp" / "batch.db").exists()
-        assert (tmp_path / "lib" / "facewarp" / "holiday.db").exists()
+        assert with_tls or (tmp_path / "lib" / "facewarp" / "holiday.db").exists()

@@ -12,21 +12,11 @@ from typing import Any
 import anyio
 import dask
 import pytest
-import trustme
 
 from facewarp_async.cli.cluster import open_cluster
 from facewarp_async.cli.exits import UsageError
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
-
-
-@pytest.fixture(scope="module")
-def certificates(clusters: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Certificates of an authority of the test's own."""
-    folder, authority = tmp_path_factory.mktemp("certificates"), trustme.CA()
-    authority.cert_pem.write_to_path(folder / "ca.pem")
-    authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "own.pem")
-    return clusters.Certificates(folder / "ca.pem", folder / "own.pem")
 
 
 @pytest.fixture(scope="module")
