@@ -22,6 +22,7 @@ from facewarp_async.text import bytes_text, seconds, shorten, visible
 
 _NARROW_COLUMNS, _NAME_COLUMNS = 76, 60
 _LABEL_COLUMNS, _WIDEST_BAR, _COUNT_COLUMNS = 8, 60, 50
+_SPINNING, _SHORTEST_NAME = "⠋ ", 8
 _MARGIN = 4
 """Left free, for the ``^C`` that a terminal writes there must not begin a new line."""
 _FRAMES_PER_S = 8
@@ -142,8 +143,11 @@ class _Step:
         self.doing = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        width = options.max_width - len(_SPINNING) - _MARGIN
         tail = f": {self.doing}, {seconds(time.monotonic() - self._begun)}"
-        room = max(options.max_width - len(tail) - 2 - _MARGIN, 8)
+        if width - len(tail) < _SHORTEST_NAME:
+            tail = f": {self.doing}"
+        room = max(width - len(tail), _SHORTEST_NAME)
         self._spinner.update(text=Text(shorten(self._subject, room) + tail, no_wrap=True, overflow="ellipsis"))
         yield self._spinner
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from facewarp_async.cli.progress import _Bars
+from facewarp_async.cli.progress import _Bars, _Step
 from facewarp_async.cli.tally import Tally
 
 
@@ -43,6 +43,24 @@ def test_bars_fit_and_say_everything(width: int) -> None:
     assert created.rstrip().endswith("700/1000  300 running")
     assert done.rstrip().endswith("400/1000  7 failed  0.0 s")
     assert all("━" in line for line in (uploaded, created, done))
+
+
+@pytest.mark.parametrize(
+    ("width", "line"),
+    [
+        (80, "holiday/day-2/beach.jpg: waiting for the result, 0.0 s"),
+        (50, "holida…ch.jpg: waiting for the result, 0.0 s"),
+        (40, "holi…h.jpg: waiting for the result"),
+    ],
+)
+def test_what_one_file_is_at_fits_and_leaves_out_what_matters_least(width: int, line: str) -> None:
+    step = _Step("holiday/day-2/beach.jpg")
+    step.doing = "waiting for the result"
+    file = StringIO()
+    Console(file=file, width=width, force_terminal=True, color_system=None).print(step)
+    (drawn,) = file.getvalue().splitlines()
+    assert drawn[2:].rstrip() == line
+    assert len(drawn.rstrip()) <= width - 4
 
 
 def test_what_is_not_there_is_not_told() -> None:
