@@ -26,7 +26,7 @@ BIN = Path(sys.executable).parent
 BROUGHT_BY_PIP = ("hatchling", "uv")
 """What the pages need besides the package's own requirements: what builds it, and what they ask pip for."""
 
-_OWN_SETTINGS = ("FACEWARP_", "PIP_", "PYTEST_", "PYTHON", "UV_RUN_", "VIRTUAL_ENV")
+_OWN_SETTINGS = ("FACEWARP_", "PIP_", "PYTEST_", "PYTHON", "UV_PROJECT", "UV_RUN_", "VIRTUAL_ENV")
 
 
 def copy_checkout(folder: Path) -> None:
