@@ -1,9 +1,10 @@
-"""Builds the distributions, looks at what is in them, and tests the wheel on each Python with old and new dependencies.
+"""Builds the distributions, looks at what is in them, and tests them on each Python with old and new dependencies.
 
-``python tests/matrix.py`` runs it all, which takes an hour; ``--python 3.12 --resolution highest`` is one of its cells,
+``python tests/matrix.py`` runs it all, which takes two hours; ``--python 3.12 --resolution highest`` is one of its cells,
 and what comes after ``--`` goes to pytest: ``-- -m "not slow"`` or ``-- tests/wire``. It needs uv, and the Pythons.
 
-The tests are those of the unpacked sdist, the package is the wheel that was built from it: nothing is of the checkout.
+The tests are those of the unpacked sdist, the package is the wheel that was built from it, and in one cell what pip makes
+of the sdist: nothing is of the checkout.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 RESOLUTIONS = ("lowest-direct", "highest")
+FROM_SDIST = ("3.11", "highest")
 NOT_OF_THE_WHEEL = ("tests/checks", "tests/docs", "tests/benchmarks")
 """They are about the checkout, and what is not shipped."""
 
@@ -81,8 +83,8 @@ def tracked(*paths: str) -> list[str]:
     return done.stdout.splitlines()
 
 
-def install(folder: Path, wheel: Path, *, python: str, resolution: str) -> Path:
-    """Make an environment with the wheel, its extras in the versions asked for, and the newest tools for tests."""
+def install(folder: Path, package: Path, *, python: str, resolution: str) -> Path:
+    """Make an environment with the wheel or sdist, its extras in the versions asked for, and the newest tools for tests."""
     # pyenv's own names for its Pythons are programs that fail for those that are not chosen.
     of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin/python"))
     run("uv", "venv", "--quiet", "--python", of_pyenv[-1] if of_pyenv else python, folder)
@@ -90,7 +92,7 @@ def install(folder: Path, wheel: Path, *, python: str, resolution: str) -> Path:
     pip = ("uv", "pip", "install", "--quiet", "--python", interpreter)
     # By name, because the lowest versions are those of what is asked for, and not of what that needs.
     run(*pip, "--resolution", resolution, "--all-extras", "-r", ROOT / "pyproject.toml")
-    run(*pip, "--no-deps", wheel)
+    run(*pip, "--no-deps", package)
     pinned = folder / "pinned.txt"
     with pinned.open("w") as file:
         freeze = ["uv", "pip", "freeze", "--quiet", "--exclude", "facewarp-async", "--python", str(interpreter)]
@@ -109,10 +111,10 @@ def unpacked(sdist: Path, folder: Path) -> Iterator[Path]:
     yield tree
 
 
-def test_cell(wheel: Path, sdist: Path, *, python: str, resolution: str, arguments: list[str]) -> bool:
+def test_cell(package: Path, sdist: Path, *, python: str, resolution: str, arguments: list[str]) -> bool:
     """Run the tests in one environment."""
     with tempfile.TemporaryDirectory() as name:
-        interpreter = install(Path(name) / "venv", wheel, python=python, resolution=resolution)
+        interpreter = install(Path(name) / "venv", package, python=python, resolution=resolution)
         with unpacked(sdist, Path(name) / "tree") as tree:
             where = "import facewarp_async, sys; assert facewarp_async.__file__.startswith(sys.prefix)"
             run(interpreter, "-c", where, cwd=tree)
@@ -120,7 +122,10 @@ def test_cell(wheel: Path, sdist: Path, *, python: str, resolution: str, argumen
             ignored = [f"--ignore={path}" for path in NOT_OF_THE_WHEEL]
             began = time.monotonic()
             code = run(interpreter, "-m", "pytest", "-q", *ignored, *arguments, cwd=tree, check=False)
-    print(f"Python {python}, {resolution}: exit code {code} after {time.monotonic() - began:.0f} s", flush=True)
+    print(
+        f"Python {python}, {resolution}, {package.name}: exit code {code} after {time.monotonic() - began:.0f} s",
+        flush=True,
+    )
     return code == 0
 
 
@@ -137,7 +142,13 @@ def main() -> int:
         check_sdist(sdist)
         cells = [(python, kind) for python in options.python or PYTHONS for kind in options.resolution or RESOLUTIONS]
         passed = [
-            test_cell(wheel, sdist, python=python, resolution=resolution, arguments=options.arguments)
+            test_cell(
+                sdist if (python, resolution) == FROM_SDIST else wheel,
+                sdist,
+                python=python,
+                resolution=resolution,
+                arguments=options.arguments,
+            )
             for python, resolution in ([] if options.build_only else cells)
         ]
     return 0 if all(passed) else 1
