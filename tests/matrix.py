@@ -1,10 +1,11 @@
 """Builds the distributions, looks at what is in them, and tests them on each Python with old and new dependencies.
 
-``python tests/matrix.py`` runs it all, which takes two hours; ``--python 3.12 --resolution highest`` is one of its cells,
-and what comes after ``--`` goes to pytest: ``-- -m "not slow"`` or ``-- tests/wire``. It needs uv, and the Pythons.
+``python tests/matrix.py`` runs it all, which takes two hours; ``--python 3.12 --resolution highest`` is one of its
+cells, and what comes after ``--`` goes to pytest: ``-- -m "not slow"`` or ``-- tests/wire``. It needs uv, and the
+Pythons.
 
-The tests are those of the unpacked sdist, the package is the wheel that was built from it, and in one cell what pip makes
-of the sdist: nothing is of the checkout.
+The tests are those of the unpacked sdist. The package is the wheel that was built from it, and in one cell the sdist
+itself: nothing is of the checkout.
 """
 
 from __future__ import annotations
@@ -84,7 +85,7 @@ def tracked(*paths: str) -> list[str]:
 
 
 def install(folder: Path, package: Path, *, python: str, resolution: str) -> Path:
-    """Make an environment with the wheel or sdist, its extras in the versions asked for, and the newest tools for tests."""
+    """Make an environment with the package, its extras in the versions asked for, and the newest tools for tests."""
     # pyenv's own names for its Pythons are programs that fail for those that are not chosen.
     of_pyenv = sorted(Path.home().glob(f".pyenv/versions/{python}.*/bin/python"))
     run("uv", "venv", "--quiet", "--python", of_pyenv[-1] if of_pyenv else python, folder)
@@ -122,10 +123,8 @@ def test_cell(package: Path, sdist: Path, *, python: str, resolution: str, argum
             ignored = [f"--ignore={path}" for path in NOT_OF_THE_WHEEL]
             began = time.monotonic()
             code = run(interpreter, "-m", "pytest", "-q", *ignored, *arguments, cwd=tree, check=False)
-    print(
-        f"Python {python}, {resolution}, {package.name}: exit code {code} after {time.monotonic() - began:.0f} s",
-        flush=True,
-    )
+    cell = f"Python {python}, {resolution}, {package.name}"
+    print(f"{cell}: exit code {code} after {time.monotonic() - began:.0f} s", flush=True)
     return code == 0
 
 
