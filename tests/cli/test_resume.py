@@ -186,4 +186,4 @@ async def test_the_service_inside_the_command_serves_one_command_at_a_time(
     async with LocalService(runner=InstantRunner(), data_dir=tmp_path / "out/.facewarp/service"):
         ended = await run(*BATCH)
     assert (ended.code, ended.out, ended.noise) == (2, b"", [])
-    assert "another service uses it" in ended.err
+    assert "another service uses it; wait until that has ended, or name another" in ended.err
