@@ -175,7 +175,8 @@ def _connect(folder: Path) -> sqlite3.Connection:
             connection.close()
             raise
     except sqlite3.Error as error:
-        reason = "another service uses it; wait until that has ended, or name another" if "locked" in str(error) else str(error)
+        in_use = "another service uses it; wait until that has ended, or name another"
+        reason = in_use if "locked" in str(error) else str(error)
         raise ConfigurationError(f"the data directory {folder} cannot be opened: {reason}") from error
     return connection
 
