@@ -39,8 +39,8 @@ CALLS = frozenset(
         "task/detail",
     )
 )
-TTL_S = 2
-"""After how long the scheduler gives up a silent worker; Dask takes no less than ten heartbeats, which are 5 s."""
+_PATIENT_S = 300.0
+"""After how long the scheduler gives up a silent worker: on a busy machine all are silent for seconds."""
 
 _END_S = 5.0
 """How long a process of the cluster may take to end."""
@@ -249,16 +249,21 @@ class Certificates:
         )
 
 
+_PRELOADED = {"scheduler": "plugin", "worker": "worker"}
+
+
 class Cluster:
     """A scheduler and workers, each a process.
 
     Args:
         folder: For their logs and local files.
         certificates: What they know each other by; ``None``: they speak in the clear.
+        ttl_s: After how long the scheduler gives up a silent worker; Dask takes no less than 5 s.
     """
 
-    def __init__(self, folder: Path, certificates: Certificates | None = None) -> None:
+    def __init__(self, folder: Path, certificates: Certificates | None = None, *, ttl_s: float = _PATIENT_S) -> None:
         self._folder = folder
+        self._ttl_s = ttl_s
         self._certificates = certificates
         self._port = 0
         self._started: list[subprocess.Popen[bytes]] = []
@@ -287,7 +292,9 @@ class Cluster:
 
     def _program(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         log = self._folder / f"{len(self._started)}-{name}.log"
-        given = {"SCHEDULER__WORKER_TTL": f"{TTL_S}s", "SCHEDULER__ALLOWED_FAILURES": "1"}
+        given = {"SCHEDULER__WORKER_TTL": f"{self._ttl_s}s", "SCHEDULER__ALLOWED_FAILURES": "1"}
+        # Before they do anything else: the import takes seconds of a busy machine, in which their loops stand still.
+        options = (*options, "--preload", f"facewarp_async.distributed.{_PRELOADED[name]}")
         if self._certificates is not None:
             options = (*options, *self._certificates.options)
         with log.open("wb") as file:
@@ -335,18 +342,34 @@ class Cluster:
         return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
 
 
+async def workers_of(client: Client) -> list[str]:
+    """Return the addresses of the workers that the scheduler knows of."""
+    assert client.scheduler is not None
+    return list((await client.scheduler.identity())["workers"])
+
+
 async def until_workers(client: Client, condition: Callable[[list[str]], bool]) -> None:
     """Wait until something holds of the workers that the scheduler knows of."""
-    assert client.scheduler is not None
     with anyio.fail_after(60):
-        while not condition(list((await client.scheduler.identity())["workers"])):  # noqa: ASYNC110 - another process's doing
+        while not condition(await workers_of(client)):  # noqa: ASYNC110 - another process's doing
             await anyio.sleep(0.05)
 
 
+async def give_up(client: Client, address: str) -> None:
+    """Have the scheduler give up a worker as one that was silent for too long."""
+
+    async def outlive(dask_scheduler: Any) -> None:  # not of this module: the scheduler's process does not know it
+        dask_scheduler.workers[address].last_seen = 0
+        await dask_scheduler.check_worker_ttl()
+
+    await client.run_on_scheduler(outlive)  # type: ignore[no-untyped-call]  # Dask's
+    await until_workers(client, lambda known: address not in known)
+
+
 @contextmanager
-def open_cluster(folder: Path, *, workers: int, certificates: Certificates | None = None) -> Iterator[Cluster]:
+def open_cluster(folder: Path, *, workers: int, **options: Any) -> Iterator[Cluster]:
     """Run a cluster."""
-    cluster = Cluster(folder, certificates)
+    cluster = Cluster(folder, **options)
     try:
         cluster.start(workers)
         yield cluster
