@@ -20,6 +20,7 @@ from anyio.abc import Process
 from attrs import frozen
 
 from facewarp_async.server import LocalService
+from tests.patience import seconds
 
 _NOISE = ("Traceback", "Warning", "Unclosed", "never awaited", "Exception ignored", "never retrieved")
 
@@ -79,7 +80,7 @@ def run(program: Sequence[str], tmp_path: Path) -> Run:
 
     async def run(*arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None) -> Ended:
         command = [*program, *(os.fspath(each) for each in arguments)]
-        with anyio.fail_after(40):
+        with anyio.fail_after(seconds(40)):
             ended = await anyio.run_process(command, check=False, env=_environment(env), cwd=cwd or tmp_path)
         return Ended(ended.returncode, ended.stdout, ended.stderr.decode("utf-8", "replace"))
 
@@ -130,7 +131,7 @@ def here(local: LocalService, settings: Callable[[LocalService], dict[str, str]]
 
 async def _read_all(process: Process) -> str:
     assert process.stderr is not None
-    with anyio.fail_after(20):
+    with anyio.fail_after(seconds(20)):
         return b"".join([chunk async for chunk in process.stderr]).decode()
 
 

@@ -16,6 +16,7 @@ from facewarp_async.errors import NoFaceError
 from facewarp_async.models import TaskKind
 from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.wire.requests import CREATE_PATHS
+from tests.patience import seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -110,7 +111,7 @@ async def test_a_swap_that_is_interrupted_names_its_task_which_can_be_fetched(
         async with start(
             "swap", media, face, "--rps", "0", "--verbose", env=environ, stderr=subprocess.PIPE
         ) as process:
-            with anyio.fail_after(20):
+            with anyio.fail_after(seconds(20)):
                 async for text in process.stderr:
                     if CREATED in text:
                         break

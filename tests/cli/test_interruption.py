@@ -61,7 +61,7 @@ async def test_a_signal_ends_a_command_soon_and_quietly(
         LocalService(runner=InstantRunner(duration_s=sluggish)) as service,
         start(*command, env=settings(service)) as process,
     ):
-        with anyio.fail_after(20):
+        with anyio.fail_after(seconds(20)):
             await sluggish.begun.wait()
         process.send_signal(number)
         begun = time.monotonic()
@@ -78,7 +78,7 @@ async def test_a_signal_ends_a_command_soon_and_quietly(
 
 async def test_a_signal_ends_the_embedded_service_and_its_workers(start: Any, read_errors: Any, tmp_path: Path) -> None:
     async with start("demo", stdout=subprocess.PIPE) as process:
-        with anyio.fail_after(20):
+        with anyio.fail_after(seconds(20)):
             async for text in process.stderr:
                 if b"sample photos" in text:
                     break
@@ -101,7 +101,7 @@ async def test_a_reader_that_stands_still_does_not_hold_the_end(
     room = fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, 4096)
     async with start(*BATCH, "--json", env=here, stdout=write_end) as process:
         os.close(write_end)
-        with anyio.fail_after(20):
+        with anyio.fail_after(seconds(20)):
             while _waiting_bytes(read_end) < room - 250:  # noqa: ASYNC110 - a pipe has no event for being full
                 await anyio.sleep(0.02)
         process.send_signal(signal.SIGINT)
@@ -127,7 +127,7 @@ async def test_a_second_signal_does_not_break_into_the_end(
         LocalService(runner=InstantRunner(duration_s=sluggish)) as service,
         start("swap", make_file("a.png"), make_file("me.png"), env=settings(service)) as process,
     ):
-        with anyio.fail_after(20):
+        with anyio.fail_after(seconds(20)):
             await sluggish.begun.wait()
         for _ in range(5):
             process.send_signal(signal.SIGINT)
@@ -142,7 +142,7 @@ async def test_serve_prints_its_address_serves_and_ends_well(
 ) -> None:
     arguments = ["--api-key", "sesame", "--data-dir", tmp_path / "state"]
     async with start("serve", *arguments) as process:
-        with anyio.fail_after(20):
+        with anyio.fail_after(seconds(20)):
             url = (await process.stdout.receive()).decode()
         assert url.endswith("\n")
         async with FaceSwapClient(Provider("local", url.strip(), requests_per_second=None), ApiKey("sesame")) as client:

@@ -14,6 +14,7 @@ import pytest
 
 from facewarp_async.models import TaskKind
 from facewarp_async.server import InstantRunner, LocalService
+from tests.patience import seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -121,7 +122,7 @@ async def test_an_interrupted_batch_can_be_reported_of(
 
     async with LocalService(runner=InstantRunner(duration_s=last)) as service:
         async with start(*BATCH, "--report", "report.html", env=settings(service)) as process:
-            with anyio.fail_after(20):
+            with anyio.fail_after(seconds(20)):
                 await begun.wait()
             running = await run("report", "out")
             assert running.code == 2

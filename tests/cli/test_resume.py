@@ -15,6 +15,7 @@ import facewarp_async
 from facewarp_async.models import TaskKind
 from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService
 from facewarp_async.wire.requests import CREATE_PATHS
+from tests.patience import seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -109,7 +110,7 @@ async def test_an_interrupted_batch_says_how_to_go_on_and_does(
         environ = settings(service) | {"FACEWARP_PROVIDER": "mine"}
         port = int(service.provider.base_url.rpartition(":")[2])
         async with start(*BATCH, "--rps", "0", env=environ) as process:
-            with anyio.fail_after(20):
+            with anyio.fail_after(seconds(20)):
                 await held.begun.wait()
             process.send_signal(signal.SIGINT)
             errors = await read_errors(process)
@@ -131,7 +132,7 @@ async def test_without_a_journal_an_interrupted_batch_names_what_was_paid_for(
         environ = settings(service) | {"FACEWARP_PROVIDER": "mine"}
         command = [*BATCH, "--no-journal", "--in-flight", "1", "--rps", "0", "--verbose"]
         async with start(*command, env=environ, stderr=subprocess.PIPE) as process:
-            with anyio.fail_after(20):
+            with anyio.fail_after(seconds(20)):
                 async for text in process.stderr:
                     if CREATED in text:
                         break
@@ -153,7 +154,7 @@ async def test_a_journal_that_another_process_works_with_is_a_usage_error(
         LocalService(runner=InstantRunner(duration_s=held)) as service,
         start(*BATCH, env=settings(service), stderr=subprocess.DEVNULL),
     ):
-        with anyio.fail_after(20):
+        with anyio.fail_after(seconds(20)):
             await held.begun.wait()
         ended = await run(*BATCH, env=settings(service))
     assert (ended.code, ended.out, ended.noise) == (2, b"", [])
@@ -169,7 +170,7 @@ async def test_the_service_inside_the_command_remembers_its_tasks_after_a_kill(
         (tmp_path / f"in/{number}.jpg").write_bytes((PORTRAITS / "hopper.jpg").read_bytes() + bytes([number]))
     command = ["batch", "in", "--face", PORTRAITS / "collins.png", "-o", "out"]
     async with start(*command, stdout=subprocess.PIPE) as process:
-        with anyio.fail_after(30):
+        with anyio.fail_after(seconds(30)):
             await process.stdout.receive()
         process.kill()
     ended = await run(*command)

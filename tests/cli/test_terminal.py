@@ -19,6 +19,7 @@ import anyio.to_thread
 import pytest
 
 from facewarp_async.server import CREATES, Fault, FaultRule, LocalService
+from tests.patience import seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
@@ -51,7 +52,7 @@ def run_on_terminal(program: Sequence[str], environment: Environment, tmp_path: 
                 raise
         finally:
             os.close(master)
-        return process.wait(timeout=20), drawn.decode()
+        return process.wait(timeout=seconds(20)), drawn.decode()
 
     async def run_in_thread(
         *arguments: str, columns: int = 80, env: Mapping[str, str], both: bool = False

@@ -14,6 +14,8 @@ import pytest
 from benchmarks.__main__ import QUICK
 from tests.docs.pages import ROOT, block_named
 
+pytestmark = pytest.mark.timeout(600)  # some run the engine in a process of their own
+
 PAGES = [*sorted(ROOT.glob("*.md")), *(ROOT / name / "README.md" for name in ("benchmarks", "examples"))]
 """The pages that are read beside the code; those of `docs/` the site's builder follows."""
 
