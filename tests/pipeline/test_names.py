@@ -48,6 +48,7 @@ def test_a_name_that_is_taken_gets_a_number() -> None:
         ("NUL.tar", "_NUL.tar"),
         ("new\nline\x00", "new_line_"),
         ("trailing. .", "trailing"),
+        ("MAX", "MAX"),
     ],
 )
 def test_no_name_leaves_the_folder_or_is_one_that_systems_refuse(wanted: str, given_name: str) -> None:
