@@ -58,7 +58,7 @@ class Partial:
         with writing(self.target, total):
             await writer.open(total)
         try:
-            async for chunk in response.content.iter_any():
+            async for chunk, _ in response.content.iter_chunks():  # as they came: joining them is a copy of the whole
                 self._check_bound(writer.received + len(chunk))
                 with writing(self.target, total):
                     has_written = await writer.put(chunk)
