@@ -725,6 +725,22 @@ async def test_an_empty_result_is_no_result(
     assert files_in(tmp_path) == [tmp_path / "late.png"]
 
 
+async def test_a_result_that_comes_in_chunks_arrives_whole(
+    start_peer: StartPeer, connect: Callable[..., Transfers], tmp_path: Path
+) -> None:
+    """However small they are: here more of them come than are written at once."""
+    chunks = [BODY[at : at + 1 + at % 7] for at in range(1500)]
+
+    async def answer(_request: Any, _writer: asyncio.StreamWriter) -> bytes:
+        framed = b"".join(b"%x\r\n%s\r\n" % (len(chunk), chunk) for chunk in chunks)
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + framed + b"0\r\n\r\n"
+
+    async with start_peer(answer) as peer:
+        length = await connect().download(giving(peer.url + "/x"), tmp_path / "out.png")
+    assert (tmp_path / "out.png").read_bytes() == b"".join(chunks)
+    assert length == sum(map(len, chunks))
+
+
 async def test_a_download_that_is_always_cut_too_early_leaves_nothing(
     start_peer: StartPeer, connect: Callable[..., Transfers], tmp_path: Path
 ) -> None:
