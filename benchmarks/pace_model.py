@@ -36,6 +36,7 @@ from benchmarks.pace_regimes import (
 from benchmarks.pace_service import Service, Task
 from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
+from facewarp_async.pipeline.slots import UploadSlots
 from facewarp_async.policy.learning import LearntPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.remaining import Remaining
@@ -97,7 +98,7 @@ class PacedModel(Model):
         self._policy = LearntPolling.for_provider(provider)
         self._pacer = Pacer(service.regime.rate, self._policy)
         self._clairvoyant = clairvoyant
-        self._uploads, self._places = asyncio.Semaphore(LIMITS.uploads), asyncio.Semaphore(LIMITS.in_flight)
+        self._uploads, self._places = UploadSlots(LIMITS.uploads), asyncio.Semaphore(LIMITS.in_flight)
         self._face, self._retry = asyncio.Event(), RetryPolicy()
         self._remaining = Remaining(
             len(kinds),
@@ -133,10 +134,10 @@ class PacedModel(Model):
         self._remaining.begun(clock())
         self._remaining.expected(index, kind)
         if index == 0:
-            await self._upload()
+            await self._upload(kind)
             self._face.set()
         await self._face.wait()
-        await self._upload()
+        await self._upload(kind)
         self._remaining.uploaded(clock())
         async with self._places:
             _, task = await self._call(Priority.CREATE, lambda: self.service.create(kind), creates=True)
@@ -145,8 +146,8 @@ class PacedModel(Model):
             self.notice(task)
         await self.travel(TRANSFER_S)
 
-    async def _upload(self) -> None:
-        async with self._uploads:
+    async def _upload(self, kind: TaskKind) -> None:
+        async with self._uploads.of(kind):
             await self._call(Priority.UPLOAD, lambda: None)
             await self.travel(TRANSFER_S)
 

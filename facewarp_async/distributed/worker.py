@@ -33,12 +33,16 @@ from facewarp_async.journal import JobRecord
 from facewarp_async.models import Job, SwapResult
 from facewarp_async.pipeline import Event, Failed, Outcome, StageBegun, SwapPipeline
 from facewarp_async.pipeline.memory import Occurrences
+from facewarp_async.pipeline.slots import UploadSlots
 from facewarp_async.spending import CappedClient
 from facewarp_async.swaps import Resources
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.urls import Location
 
 logger: logging.Logger = logging.getLogger(__name__)
+
+GRACE_S = 2.0
+"""How long a worker that leaves waits for answers to creates: less than it has to end a batch that is closed."""
 
 COORDINATOR = "the batch's coordinator in the Dask scheduler"
 
@@ -87,6 +91,7 @@ class Part:
         self.untold: list[JobRecord] = []
         """What became of creates, where the coordinator has not heard of it."""
         self._closing = asyncio.Event()
+        self._is_leaving = False
         self._is_idle = asyncio.Event()
         self._is_idle.set()
         self._reading: asyncio.Task[None] | None = None
@@ -136,7 +141,7 @@ class Part:
             spending=RemoteSpending(self.link),
         )
         self.client.shared_uploads = SharedUploads(self.client.upload, RemoteAssets(self.link))
-        self.upload_slots: anyio.Semaphore = anyio.Semaphore(settings.limits.uploads)
+        self.upload_slots: UploadSlots = UploadSlots(settings.limits.uploads)
         self.download_slots: anyio.Semaphore = anyio.Semaphore(settings.limits.downloads)
 
     async def _read(self) -> None:
@@ -210,6 +215,8 @@ class Part:
                 self._is_idle.set()
                 if self._closing.is_set():
                     self.link.close()
+        if scope.cancelled_caught and self._is_leaving:
+            raise ClusterError("the worker leaves")
         if scope.cancelled_caught and not self._closing.is_set():
             raise ClusterError(f"the connection to {COORDINATOR} was lost")
 
@@ -241,8 +248,9 @@ class Part:
             raise ClusterError("a shard ended before its jobs")
 
     async def close(self) -> None:
-        """End what runs and close the client."""
-        self.link.close()
+        """End what runs and close the client: of creates on their way the coordinator is told before others go on."""
+        self._is_leaving = True
+        self._end_shards()
         if self._reading is not None:
             await asyncio.wait({self._reading})
 
@@ -273,6 +281,8 @@ class _ShardPipeline(SwapPipeline):
         jobs: The jobs, each with its place in the shard.
     """
 
+    _grace_s = GRACE_S
+
     def __init__(self, part: Part, attempt: tuple[int, int], jobs: Sequence[tuple[int, NumberedJob]]) -> None:
         settings = part.settings
         super().__init__(
@@ -288,7 +298,7 @@ class _ShardPipeline(SwapPipeline):
         self._worker = part.worker
         self._attempt, self._ordinal = attempt
         self._jobs = jobs
-        self._resources = evolve(self._resources, upload_slots=part.upload_slots)
+        self._upload_slots = part.upload_slots
         self._downloads = part.download_slots
 
     async def _outcome(self, _seen: Occurrences, index: int, job: Job) -> Outcome:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from types import TracebackType
@@ -13,7 +13,7 @@ from typing import Self, get_args
 
 import anyio
 from anyio.abc import TaskGroup
-from attrs import define
+from attrs import define, evolve
 
 from facewarp_async.checking import CheckedJob, check_job
 from facewarp_async.client import FaceSwapClient
@@ -36,8 +36,9 @@ from facewarp_async.pipeline.memory import Counted, Memory, Occurrences
 from facewarp_async.pipeline.names import NameBook, target_path
 from facewarp_async.pipeline.outcomes import BatchReport, Completed, Failed, Outcome, Skipped
 from facewarp_async.pipeline.run_notes import RunNotes
+from facewarp_async.pipeline.slots import UploadSlots
 from facewarp_async.pipeline.stream import Jobs, OutcomeStream
-from facewarp_async.swaps import JobRun, NoLog, Resources, run_tasks
+from facewarp_async.swaps import GRACE_S, JobRun, NoLog, Resources, TaskLog, run_tasks
 from facewarp_async.uploads import SharedUploads
 from facewarp_async.urls import Location, as_location
 
@@ -74,6 +75,8 @@ class SwapPipeline:
         ConfigurationError: `in_doubt` is neither.
     """
 
+    _grace_s = GRACE_S
+
     def __init__(
         self,
         client: FaceSwapClient,
@@ -97,12 +100,8 @@ class SwapPipeline:
         if isinstance(journal, str | Path):
             journal = self._journal = Journal(journal, realm=self._realm)
             uploads = SharedUploads(client.upload, self._journal)
-        self._resources = Resources(
-            client,
-            uploads,
-            anyio.Semaphore(self._limits.uploads),
-            anyio.Semaphore(self._limits.in_flight),
-        )
+        self._upload_slots = UploadSlots(self._limits.uploads)
+        self._resources = Resources(client, uploads, nullcontext(), anyio.Semaphore(self._limits.in_flight))
         self._memory = None
         if journal is not None:
             self._memory = Memory(
@@ -200,7 +199,7 @@ class SwapPipeline:
         return await self._lead(job, index, self._names.claim(job), seen)
 
     async def _lead(self, job: Job, index: int, name: str, seen: Occurrences) -> Outcome:
-        run = JobRun(job)
+        run = JobRun(job, grace_s=self._grace_s)
         run.on_stage = lambda stage: self._tell(StageBegun(index=index, job=job, stage=stage, task_id=run.task_id))
         if self._on_event is not None:
             run.on_sent = Sendings(index, job, self._on_event)
@@ -230,13 +229,13 @@ class SwapPipeline:
         run.enter(Stage.CHECK)
         checked = await self._check(run, name)
         if self._memory is None:
-            return await self._finish(run, name, await run_tasks(self._resources, run, checked, NoLog()))
+            return await self._finish(run, name, await self._run_tasks(self._resources, run, checked, NoLog()))
         async with self._memory.recall(run.job, checked, seen, run=run) as log:
             outcome = await self._memory.outcome(run, log, name)
             if outcome is not None:
                 return outcome
             try:
-                result = await run_tasks(self._resources_for(log.record.key), run, checked, log)
+                result = await self._run_tasks(self._resources_for(log.record.key), run, checked, log)
             except FaceWarpError as error:
                 run.explain(error)
                 await self._memory.failed(log, error)
@@ -249,6 +248,10 @@ class SwapPipeline:
                 await self._memory.failed(log, error, for_good=False)
                 raise
             return completed
+
+    async def _run_tasks(self, resources: Resources, run: JobRun, checked: CheckedJob, log: TaskLog) -> Result:
+        resources = evolve(resources, upload_slots=self._upload_slots.of(checked.kind))
+        return await run_tasks(resources, run, checked, log)
 
     def _resources_for(self, _key: bytes) -> Resources:
         """Return what a job shares with others that is known in the journal by this key."""
