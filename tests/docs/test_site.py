@@ -27,6 +27,8 @@ NAMES = (
     "facewarp_async.distributed",
     "facewarp_async.report",
 )
+pytestmark = pytest.mark.timeout(600)  # Sphinx and basedpyright read all of the package
+
 MODULES = [import_module(name) for name in NAMES if (spec := find_spec(name)) is not None and spec.has_location]
 
 
