@@ -20,6 +20,8 @@ from facewarp_async import RemoteFile
 from facewarp_async.cli.exits import UsageError
 from facewarp_async.cli.resuming import state_folder, user_state_dir
 from facewarp_async.server import Fault, FaultRule, LocalService
+from facewarp_async.wire.requests import TASK_PATH
+from tests.patience import seconds
 
 if TYPE_CHECKING:
     from tests.remote.conftest import Bucket, Hanging
@@ -160,11 +162,19 @@ async def test_a_batch_that_is_killed_again_and_again_ends_whole_and_pays_once(
     """The sizes make some results several parts of an object."""
     sizes = {index: 11_000_000 if index % 8 == 0 else 1000 for index in range(24)}
     bucket.fill({f"in/{index:02}.png": picture(str(index), size) for index, size in sizes.items()})
+    looked_at = set[str]()
+
+    def note(target: str) -> bool:
+        """Who asks for a task has written down that it was created."""
+        looked_at.add(target)
+        return False
+
+    local.faults.add(FaultRule(Fault.SLOW, TASK_PATH, matching=note))
     local.faults.add(FaultRule(Fault.SLOW, "get", delay_s=0.3))
     for number in (2, 9, 16):
         async with facewarp.started(*BATCH, face, "--downloads", "2") as process:
             with anyio.fail_after(60):
-                while len(bucket.names("out")) < number or len(local.ledger.creations) < 24:  # noqa: ASYNC110
+                while len(bucket.names("out")) < number or len(looked_at) < 24:  # noqa: ASYNC110
                     await anyio.sleep(0.02)  # another process: there is no event
             process.kill()
             await process.wait()
@@ -186,11 +196,9 @@ async def test_an_interrupted_batch_ends_though_the_store_hangs(
     async with Program(environment).started(*arguments) as process:
         with anyio.fail_after(30):
             await hanging.asked.wait()
-        begun = anyio.current_time()
         process.send_signal(number)
-        with anyio.fail_after(20):
+        with anyio.fail_after(seconds(5)):  # the driver itself would hold it up for more than a minute
             assert await process.wait() == 130
-    assert anyio.current_time() - begun < 5  # the driver itself would hold it up for more than a minute
 
 
 def test_each_output_has_a_folder_of_its_own_to_be_remembered_in(tmp_path: Path) -> None:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MB = 1024 * 1024
+SIZE = 48 * MB
+"""More than the peak may grow, and no more than that: rclone reads all of an object for each piece that it gives."""
 
 _PROGRAM = """
 import pathlib, sys
@@ -45,16 +47,14 @@ anyio.run(main, *sys.argv[1:])
 
 
 @pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux tells and forgets the peak")
-async def test_a_hundred_megabytes_there_and_back_take_a_few_pieces_of_memory(
-    bucket: Bucket, local: LocalService
-) -> None:
+async def test_a_large_file_there_and_back_takes_a_few_pieces_of_memory(bucket: Bucket, local: LocalService) -> None:
     head = b"\x89PNG\r\n\x1a\n"
     bucket.put("small.png", head)
-    bucket.put("large.png", head.ljust(100 * MB, b"\0"))
+    bucket.put("large.png", head.ljust(SIZE, b"\0"))
     command = [sys.executable, "-c", _PROGRAM, local.provider.base_url, local.auth.key]
     with anyio.fail_after(100):
         done = await anyio.run_process(command, env=os.environ | bucket.environment, stderr=None)
     grown = int(done.stdout)
     print(f"{grown / MB:.1f} MiB more at the peak")
-    assert (bucket.folder / "out" / "large.png").stat().st_size == 100 * MB
-    assert grown < 64 * MB
+    assert (bucket.folder / "out" / "large.png").stat().st_size == SIZE
+    assert grown < 40 * MB
