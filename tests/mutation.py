@@ -35,7 +35,10 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "wire": {"": (*_PURE, "tests/wire", "tests/hostile/test_json.py")},
     "policy": {"": (*_PURE, "tests/policy")},
     "journal": {
-        "": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("record", "opening", "replay", "commits"))),
+        "": (
+            "-mnot slow",
+            *(f"tests/journal/test_{name}.py" for name in ("record", "small_promises", "opening", "replay", "commits")),
+        ),
         "codec": (*_PURE, "tests/journal/test_record.py"),
         "record": (*_PURE, "tests/journal/test_record.py"),
         "steps": (*_PURE, "tests/journal/test_steps.py"),
