@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -22,7 +23,7 @@ def _version() -> str:
 
 def _add(command: Callable[..., ExitCode], epilogue: str, *, usage: str | None = None) -> None:
     """Add a command. Where lines of the source end, those of its help need not."""
-    command.__doc__ = re.sub(r"\n {12,}", " ", command.__doc__ or "")
+    command.__doc__ = re.sub(r"\n {8,}", " ", inspect.cleandoc(command.__doc__ or ""))
     app.command(command, help_epilogue=epilogue, usage=usage)
 
 
