@@ -42,6 +42,7 @@ class JobRun:
         stage: Where it is.
         task_id: The last task that was created for it.
         sending: Whether a create may be on its way, which must not be cancelled: its answer is worth money.
+        grace_s: How long it waits for that answer once it is cancelled.
         stopped: Why no further task may be created, once that is so.
         durations_s: Seconds spent in each stage so far, waiting for its turn included.
         begun: The stages that have begun, and when, in seconds since 1970; whoever writes them down takes them out.
@@ -53,6 +54,7 @@ class JobRun:
     stage: Stage = Stage.CHECK
     task_id: int | None = None
     sending: bool = False
+    grace_s: float = GRACE_S
     stopped: FaceWarpError | None = None
     durations_s: dict[Stage, float] = Factory(dict)
     begun: list[tuple[Stage, float]] = Factory(list)
@@ -276,7 +278,7 @@ class _JobTasks:
             try:
                 if self._run.sending:
                     self._run.stopped = self._run.stopped or BatchStoppedError("it was cancelled")
-                    await asyncio.wait({create}, timeout=GRACE_S)
+                    await asyncio.wait({create}, timeout=self._run.grace_s)
             finally:  # also where the task is cancelled once more
                 create.cancel()
             await asyncio.wait({create})

@@ -125,7 +125,7 @@ async def _run(account: Account, cluster: Cluster, draw: random.Random, figures:
 async def _harm_batch(folder: Path, seed: int, *, jobs: int, rate: float) -> Figures:
     draw, figures = random.Random(seed), Figures(jobs=jobs)
     (folder / "dask").mkdir()
-    with open_cluster(folder / "dask", workers=2) as cluster:
+    with open_cluster(folder / "dask", workers=2, ttl_s=_STOPPED_S / 3) as cluster:
         async with open_account(folder / "batch", jobs=jobs, seed=seed, rate=rate, cap=12, task_s=0.3) as account:
             lines = await _run(account, cluster, draw, figures)
             figures.in_doubt = sum(line.get("error") == "InDoubtError" for line in lines)

@@ -68,6 +68,11 @@ class Stalls:
                 self._spans.append((last, now))
             last = now
 
+    @property
+    def longest_s(self) -> float:
+        """For how long it was held up at most."""
+        return max((end - begin for begin, end in self._spans), default=0.0)
+
     def earliest(self, noted_at: float) -> float:
         """Return when that may have come which was noted at a time."""
         return min((begin for begin, end in self._spans if begin <= noted_at <= end + _AFTER_S), default=noted_at)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import random
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -10,17 +11,21 @@ from typing import Any
 
 import anyio
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
 from facewarp_async.client import ClientSettings
 from facewarp_async.config import ApiKey, Limits, Provider, Timeouts
 from facewarp_async.distributed import remote
+from facewarp_async.distributed.account import Account
+from facewarp_async.distributed.coordinator import ActiveRun
 from facewarp_async.distributed.flights import Flights
 from facewarp_async.distributed.link import Link
 from facewarp_async.distributed.publishing import own_name, publish
 from facewarp_async.distributed.remote import RemotePacer
 from facewarp_async.distributed.run import Run
+from facewarp_async.distributed.sessions import DriverSession, WorkerSession
 from facewarp_async.distributed.shards import Attempt, Shards
 from facewarp_async.distributed.slots import TaskSlots
 from facewarp_async.distributed.turns import LIFE_S, HeldSpacing
@@ -31,6 +36,7 @@ from facewarp_async.models import Asset, TaskKind
 from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.retry import RetryPolicy
+from facewarp_async.spending import SpendingLimitError
 
 pytestmark = pytest.mark.anyio
 
@@ -312,6 +318,34 @@ async def test_late_news_does_not_undo_what_was_done_since(journal: Journal) -> 
     run = Run(SETTINGS, journal)
     assert not await run.write_late(record(JobState.CREATED, task=7))
     assert (await journal.recall(KEY, TaskKind.IMAGE_SWAP, "")).tasks == {TaskKind.IMAGE_SWAP: 8}
+
+
+async def test_of_a_worker_that_died_only_creates_that_may_have_left_count_as_spent(journal: Journal) -> None:
+    settings = evolve(SETTINGS, client=evolve(SETTINGS.client, most_tasks=2))
+    active = ActiveRun(Run(settings, journal), journal, None)
+    dead, other = (WorkerSession(active, name, Link(Wire(), None, name=name)) for name in "ab")  # type: ignore[arg-type]  # they say nothing
+    attempt = begin(active.run, dead)
+    await active.run.recall(attempt, KEY, TaskKind.IMAGE_SWAP, "a.png")
+    for _ in range(2):
+        await dead.answer("spend", ())
+    await active.run.write(attempt, record(JobState.INTENT))
+    dead.end()
+    dead.note("spent", (False,))  # late
+    await other.answer("spend", ())
+    other.note("spent", (True,))
+    with pytest.raises(SpendingLimitError, match="--max-credits 2 allows no more"):
+        await other.answer("spend", ())
+
+
+async def test_the_accounts_pacer_knows_how_many_jobs_are_left(journal: Journal) -> None:
+    account = Account(5.0, FixedPolling())
+    active = ActiveRun(Run(SETTINGS, journal), journal, account)
+    (left,) = account.pacer._batches
+    assert left() == math.inf
+    DriverSession(active).note("left", (3,))
+    assert left() == 3
+    await active.close()
+    assert account.pacer._batches == []
 
 
 async def test_an_upload_of_another_worker_is_used_when_it_lands(journal: Journal) -> None:

@@ -19,7 +19,7 @@ from distributed import Client, LocalCluster
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Limits
-from facewarp_async.distributed import DistributedPipeline, coordinator, reaching
+from facewarp_async.distributed import DistributedPipeline, coordinator, reaching, sending
 from facewarp_async.distributed import values as values_module
 from facewarp_async.errors import (
     AuthenticationError,
@@ -314,6 +314,20 @@ async def test_a_dask_client_of_a_program_that_blocks_is_refused(bench: Bench) -
         await anyio.to_thread.run_sync(client.close)
 
 
+async def test_jobs_that_workers_leave_without_outcomes_end_the_batch(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As the tasks of a worker would that misunderstands the coordinator: nobody waits for them for ever."""
+
+    async def leave(_run: str, _number: int) -> None:
+        pass
+
+    monkeypatch.setattr(sending, "run_shard", leave)
+    async with bench.pipeline() as pipeline:
+        with pytest.raises(ClusterError, match="5 times over, workers died with the same 2 jobs, or left them"):
+            await pipeline.collect(bench.swaps(2))
+
+
 async def test_a_relative_journal_is_refused(bench: Bench) -> None:
     with pytest.raises(ConfigurationError, match=r"batch\.db: the journal lies on the scheduler's machine"):
         await bench.pipeline(journal="batch.db").__aenter__()
@@ -384,6 +398,7 @@ async def test_a_coordinator_forgets_what_has_ended(bench: Bench) -> None:
         shards = active.run.shards
         while shards._shards:  # noqa: ASYNC110 - told after the outcomes
             await anyio.sleep(0.01)
+        assert active.left <= 9, "near the end the pacer has to know"
         assert (shards._attempts, active.run._claims, len(active.run._slots)) == ({}, {}, 0)
     assert coordinator_of(bench)._runs == {}
 
