@@ -36,6 +36,8 @@ TESTED_APART = {
 PAGES = [ROOT / "README.md", *(path for path in sorted((ROOT / "docs").glob("*.md")) if path.name not in TESTED_APART)]
 BIN = Path(sys.executable).parent
 
+pytestmark = pytest.mark.timeout(600)  # a block may be ten programs one after the other, each with the engine
+
 MAKES = {
     "README.md:python:1": ["out.png", "group-swapped.png"],
     "README.md:python:2": ["out/beach.jpg", "out/day-2/boat.png", "out/sunset.jpg"],
