@@ -108,7 +108,7 @@ def kinds_of(regime: Regime, jobs: int, seed: int) -> list[TaskKind]:
 
 @frozen(kw_only=True)
 class Bound:
-    """What no client can do better: seconds until the last task is done, and calls."""
+    """What no client can do better that creates its tasks in this order: seconds until the last is done, and calls."""
 
     makespan_s: float
     calls: float
@@ -119,7 +119,7 @@ def bound(regime: Regime, took: Sequence[float]) -> Bound:
 
     Args:
         regime: The service.
-        took: What the tasks took, in the order in which they were begun: that of the jobs.
+        took: What the tasks took, in the order in which they were begun: that in which the client created them.
     """
     jobs = len(took)
     sendings = 1 / (1 - FAILING) if regime.disturbed else 1.0
