@@ -281,6 +281,6 @@ async def test_in_a_browser(start: Start, page: Page, tmp_path: Path) -> None:
         await page.get_by_role("checkbox").check()
         await page.get_by_role("button", name="Swap").click()
         picture = page.get_by_role("img")
-        await expect(picture).to_be_visible()
+        await expect(picture).to_be_visible(timeout=100_000)  # the engine takes what the machine gives it
         await expect(picture).to_have_js_property("naturalWidth", 512)
         assert await page.locator("li.past").count() == 6

@@ -36,11 +36,12 @@ async def client(
 
 
 @pytest.fixture
-async def watched(page: Page, facewarp_service: FakeService) -> Page:
-    """The page, opened by its link."""
+async def watched(page: Page, facewarp_service: FakeService) -> AsyncIterator[Page]:
+    """The page, opened by its link, and closed before the service that it asks ends."""
     await page.goto(facewarp_service.page_url)
     await page.wait_for_selector("#state[data-state=live]")
-    return page
+    yield page
+    await page.close()
 
 
 async def text(page: Page, selector: str) -> list[str]:
