@@ -12,7 +12,7 @@ import pytest
 
 from facewarp_async import uploads as uploads_module
 from facewarp_async.errors import FaceWarpError, ServerError
-from facewarp_async.files import MediaFile, inspect
+from facewarp_async.files import AnyMedia, MediaFile, inspect
 from facewarp_async.models import Asset
 from facewarp_async.uploads import SharedUploads
 
@@ -37,6 +37,11 @@ class Uploader:
         if self.error is not None:
             raise self.error
         return Asset(f"key-{number}")
+
+
+async def known(file: AnyMedia, uploads: SharedUploads) -> None:
+    """Have the content hashed: who waits for the thread that does it is blocked too, and waits for no upload yet."""
+    await uploads.content(file)
 
 
 class Slot:
@@ -106,6 +111,7 @@ async def test_callers_wait_for_an_upload_under_way_and_hold_no_slot(make_file: 
     async def one() -> None:
         keys.append((await uploads.asset(file, slot=slot)).key)
 
+    await known(file, uploads)
     async with anyio.create_task_group() as group:
         group.start_soon(one)
         await anyio.wait_all_tasks_blocked()
@@ -134,6 +140,7 @@ async def test_a_cancelled_upload_is_taken_over_by_one_who_waits(make_file: Make
     async def one() -> None:
         keys.append((await uploads.asset(file, slot=slot)).key)
 
+    await known(file, uploads)
     async with anyio.create_task_group() as group:
         leader = asyncio.ensure_future(uploads.asset(file, slot=slot))
         await anyio.wait_all_tasks_blocked()
@@ -159,6 +166,7 @@ async def test_a_failed_upload_fails_each_who_waits_with_an_error_of_its_own(
         except FaceWarpError as error:
             errors.append(error)
 
+    await known(file, uploads)
     async with anyio.create_task_group() as group:
         for _ in range(5):
             group.start_soon(one)

@@ -119,8 +119,8 @@ def areas(jobs: Iterable[JobReport], axis: Axis) -> list[Area]:
         if top != base:
             layers.append((phase, base, top))
         base = top
-    scale = HEIGHT / (max(base) or 1.0)
-    return [Area(phase, _outline(low, high, scale)) for phase, low, high in layers]
+    most = max(base) or 1.0
+    return [Area(phase, _outline(low, high, most)) for phase, low, high in layers]
 
 
 def most_at_once(jobs: Iterable[JobReport]) -> int:
@@ -155,15 +155,15 @@ class _Columns:
         return [whole + part for whole, part in zip(accumulate(self._whole), self._parts, strict=False)]
 
 
-def _outline(low: Sequence[float], high: Sequence[float], scale: float) -> str:
-    """Return the outline of what lies between two heights. SVG counts from above."""
-    there = [f"{'M' if not i else 'L'}{i * _COLUMN:g} {_y(y, scale)}H{(i + 1) * _COLUMN:g}" for i, y in enumerate(high)]
-    back = [f"L{(i + 1) * _COLUMN:g} {_y(y, scale)}H{i * _COLUMN:g}" for i, y in reversed(list(enumerate(low)))]
+def _outline(low: Sequence[float], high: Sequence[float], most: float) -> str:
+    """Return the outline of what lies between two heights, of which `most` is as high as can be."""
+    there = [f"{'M' if not i else 'L'}{i * _COLUMN:g} {_y(y, most)}H{(i + 1) * _COLUMN:g}" for i, y in enumerate(high)]
+    back = [f"L{(i + 1) * _COLUMN:g} {_y(y, most)}H{i * _COLUMN:g}" for i, y in reversed(list(enumerate(low)))]
     return "".join([*there, *back, "Z"])
 
 
-def _y(height: float, scale: float) -> str:
-    return f"{HEIGHT - height * scale:.1f}"
+def _y(height: float, most: float) -> str:
+    return f"{HEIGHT - height / most * HEIGHT:.1f}"  # SVG counts from above
 
 
 def _clock(after_s: float) -> str:

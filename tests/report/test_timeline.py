@@ -82,6 +82,12 @@ def test_areas_are_as_high_as_can_be_and_no_higher(axis: Axis, found: list[JobRe
         assert min(heights) <= 0.1
 
 
+def test_an_area_of_a_moment_is_drawn_too() -> None:
+    job = make_job(Span(Phase.CHECK, 0, 1e-308))
+    (area,) = areas([job], Axis([make_run(0, 4)]))
+    assert area.path.startswith("M0 0.0H")
+
+
 def test_areas_show_how_many_jobs_were_at_what() -> None:
     """Two upload in the first half; one of them is processed in the second."""
     job, other = make_job(Span(Phase.UPLOAD, 0, 50), Span(Phase.SERVICE, 50, 100)), make_job(Span(Phase.UPLOAD, 0, 50))
