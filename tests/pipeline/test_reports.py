@@ -28,6 +28,12 @@ def test_a_report_counts_what_became_of_its_jobs_and_sums_how_long_they_were_at_
     assert report.durations_s == {Stage.UPLOAD: 1.5, Stage.WAIT: 6.0, Stage.CHECK: 0.25}
 
 
+def test_an_outcome_is_this_runs_and_has_no_file_unless_it_is_said() -> None:
+    assert (done().resumed, done().path) == (False, None)
+    failed = Failed(job=JOB, error=NoFaceError("no"), stage=Stage.WAIT)
+    assert (failed.resumed, failed.task_id) == (False, None)
+
+
 def test_of_an_empty_batch_there_is_nothing_to_count() -> None:
     report = BatchReport(outcomes=[], elapsed_s=0.0)
     assert (report.completed, report.failed, report.skipped, report.durations_s) == (0, 0, 0, {})
