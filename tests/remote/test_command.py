@@ -40,8 +40,7 @@ class Program:
 
     async def __call__(self, *arguments: str | Path, code: int = 0) -> tuple[str, str]:
         """Run it to its end and return what it said, on stdout and stderr."""
-        with anyio.fail_after(60):
-            done = await anyio.run_process(self._command(arguments), check=False, env=self._environment)
+        done = await anyio.run_process(self._command(arguments), check=False, env=self._environment)
         out, said = done.stdout.decode(), done.stderr.decode()
         assert done.returncode == code, said
         assert [line for line in said.splitlines() if any(word in line for word in _NOISE)] == []
@@ -173,7 +172,7 @@ async def test_a_batch_that_is_killed_again_and_again_ends_whole_and_pays_once(
     local.faults.add(FaultRule(Fault.SLOW, "get", delay_s=0.3))
     for number in (2, 9, 16):
         async with facewarp.started(*BATCH, face, "--downloads", "2") as process:
-            with anyio.fail_after(60):
+            with anyio.fail_after(seconds(60)):
                 while len(bucket.names("out")) < number or len(looked_at) < 24:  # noqa: ASYNC110
                     await anyio.sleep(0.02)  # another process: there is no event
             process.kill()
@@ -194,7 +193,7 @@ async def test_an_interrupted_batch_ends_though_the_store_hangs(
     environment |= {"FSSPEC_S3_KEY": "k", "FSSPEC_S3_SECRET": "s"}
     arguments = ("batch", "s3://bucket/in", "-o", face.with_name("out"), "--face", face)
     async with Program(environment).started(*arguments) as process:
-        with anyio.fail_after(30):
+        with anyio.fail_after(seconds(30)):
             await hanging.asked.wait()
         process.send_signal(number)
         with anyio.fail_after(seconds(5)):  # the driver itself would hold it up for more than a minute

@@ -14,6 +14,7 @@ import anyio
 import pytest
 
 from facewarp_async.server import LocalService
+from tests.patience import seconds
 
 if TYPE_CHECKING:
     from tests.remote.conftest import Bucket, Site
@@ -50,6 +51,6 @@ async def test_the_blocks_do_what_the_page_says(
             {"team.jpg": picture("team.jpg"), "team.png": picture("team.jpg"), "other.png": picture("other.png")},
         ),
     ):
-        with anyio.fail_after(60):
+        with anyio.fail_after(seconds(60)):
             await anyio.run_process(command, cwd=tmp_path, env=environment, stderr=None)
         assert made.items() <= bucket.files("out").items()

@@ -195,7 +195,7 @@ async def test_urls_of_one_object_are_the_same_file(bucket: Bucket) -> None:
 async def test_looking_is_cancelled_at_once_though_the_store_hangs(hanging: Hanging) -> None:
     async with anyio.create_task_group() as group:
         group.start_soon(inspect, RemoteFile("s3://bucket/a.png"))
-        with anyio.fail_after(30):
+        with anyio.fail_after(seconds(30)):
             await hanging.asked.wait()
         begun = anyio.current_time()
         group.cancel_scope.cancel()

@@ -52,8 +52,7 @@ async def test_a_large_file_there_and_back_takes_a_few_pieces_of_memory(bucket: 
     bucket.put("small.png", head)
     bucket.put("large.png", head.ljust(SIZE, b"\0"))
     command = [sys.executable, "-c", _PROGRAM, local.provider.base_url, local.auth.key]
-    with anyio.fail_after(100):
-        done = await anyio.run_process(command, env=os.environ | bucket.environment, stderr=None)
+    done = await anyio.run_process(command, env=os.environ | bucket.environment, stderr=None)
     grown = int(done.stdout)
     print(f"{grown / MB:.1f} MiB more at the peak")
     assert (bucket.folder / "out" / "large.png").stat().st_size == SIZE

@@ -389,7 +389,7 @@ async def test_a_batch_is_cancelled_within_a_second_though_a_store_hangs(
     begun = 0.0
     async with anyio.create_task_group() as group:
         group.start_soon(_run, client, media)
-        with anyio.fail_after(30):
+        with anyio.fail_after(seconds(30)):
             await hanging.asked.wait()
         begun = anyio.current_time()
         group.cancel_scope.cancel()
