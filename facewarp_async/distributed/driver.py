@@ -49,7 +49,7 @@ class DistributedPipeline:
     journal, gives every call of the account its turn, and counts the tasks in flight. The workers may be killed,
     paused, added and retired while the batch runs. Media and results are where all workers see them.
 
-    Leaving the block ends what the workers do for the batch, within a second or so. As with a single pipeline, tasks
+    Leaving the block ends what the workers do for the batch, within two seconds. As with a single pipeline, tasks
     that were created go on at the service, and a later run with the same journal fetches them.
 
     Args:
