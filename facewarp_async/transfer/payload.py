@@ -17,7 +17,7 @@ from facewarp_async.transfer.progress import CallbackError, ProgressCallback, te
 from facewarp_async.transfer.reading import CACHED_BYTES, Readers
 from facewarp_async.transfer.turns import FAIR_BYTES, Turns
 
-_JOINED_BYTES = CACHED_BYTES // 2
+_JOINED_BYTES = CACHED_BYTES
 """Up to this length the body goes out in one piece with the headers: copying it takes less than writing twice."""
 
 

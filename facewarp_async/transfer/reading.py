@@ -18,7 +18,7 @@ from facewarp_async.transfer.buffers import Buffers, is_held
 from facewarp_async.transfer.opening import open_now
 from facewarp_async.transfer.threads import FileThreads, finish
 
-CACHED_BYTES = 512 * 1024
+CACHED_BYTES = 256 * 1024
 """How much is read at once of what is in memory: more does not stay in the processor's cache until it is sent."""
 
 CHUNK_BYTES = 1024 * 1024

@@ -7,8 +7,8 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-FAIR_BYTES = 2 * 1024 * 1024
-"""How much is sent in one turn: about a millisecond's work over TLS."""
+FAIR_BYTES = 1024 * 1024
+"""How much is sent in one turn: less than takes a millisecond."""
 
 
 class Turns:
