@@ -286,4 +286,5 @@ class Pacer:
 
     def _on_time(self) -> None:
         self._timer = None
-        self._serve()
+        if self._soon is None:  # else that serves, a moment later: twice in one turn would be twice the work
+            self._serve()
