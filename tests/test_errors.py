@@ -44,7 +44,8 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 def test_an_error_says_what_happened_with_code_task_and_advice() -> None:
     error = MultipleFacesError("group.jpg: 4 faces", task_id=12, http_status=200)
     assert str(error) == (
-        "group.jpg: 4 faces (code 603, task 12). Name the faces to change: facewarp multi, or MultiFaceSwap (swap_faces)"
+        "group.jpg: 4 faces (code 603, task 12). "
+        "Name the faces to change: facewarp multi, or MultiFaceSwap (swap_faces)"
     )
 
 
