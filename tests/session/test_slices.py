@@ -42,4 +42,4 @@ def test_of_thousands_that_are_due_few_leave_in_one_turn_of_the_loop(rate: float
 
     asyncio.run(main())
     assert sum(turns) >= 2900
-    assert max(turns) <= 2 * 24, "two turns of the loop may lie between two beats"
+    assert max(turns) <= 2 * 24, "a timer may serve once more in the same turn"
