@@ -263,7 +263,7 @@ class LocalService:
             try:
                 await web.TCPSite(runner, self._host, self._port, reuse_address=True).start()
             except OSError as error:
-                reason = os.strerror(error.errno) if error.errno in errno.errorcode else error
+                reason = os.strerror(error.errno) if error.errno and error.errno in errno.errorcode else error
                 hint = ": choose another port, or 0 for a free one" if error.errno == errno.EADDRINUSE else ""
                 raise ConfigurationError(f"cannot listen on {self._host} port {self._port}: {reason}{hint}") from error
             self.provider: Provider = self._make_provider(runner.addresses[0][1])
