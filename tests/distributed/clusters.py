@@ -329,17 +329,24 @@ class Cluster:
         for process in self._started:
             process.wait()
 
-    @asynccontextmanager
-    async def client(self, workers: int) -> AsyncIterator[Client]:
-        """Have so many workers that live, and connect to them."""
+    def _have(self, workers: int) -> None:
+        """Kill workers that are too many, and start those that are missing."""
         self.workers = [worker for worker in self.workers if worker.poll() is None]
         while len(self.workers) > workers:
             self.workers.pop().kill()
         while len(self.workers) < workers:
             self.workers.append(self.add_worker())
+
+    @asynccontextmanager
+    async def client(self, workers: int) -> AsyncIterator[Client]:
+        """Have so many workers that live, and connect to them."""
+        self._have(workers)
         security = None if self._certificates is None else self._certificates.security
         async with Client(self.address, asynchronous=True, security=security) as client:  # type: ignore[no-untyped-call]  # Dask's
-            await until_workers(client, lambda known: len(known) == workers)
+            with anyio.fail_after(60):
+                while len(await workers_of(client)) != workers:
+                    await anyio.sleep(0.05)
+                    self._have(workers)  # one that was retired may have been about to end
             yield client
 
     def logs(self) -> str:
