@@ -199,7 +199,7 @@ class _JobTasks:
         count = len(detection.faces)
         missing = [index for index in job.faces if not 0 <= index < count]
         if missing:
-            raise NoFaceError(f"{name_of(checked.media)}: has {count} faces, counted from 0, but no {missing[0]}")
+            raise NoFaceError(f"{name_of(checked.media)}: has no face {missing[0]}; it has {count}, counted from 0")
         old_faces = [detection.faces[index] for index in job.faces]
 
         def build(*assets: Asset) -> ApiRequest:

@@ -111,7 +111,7 @@ async def _faces_of(local: LocalService, make_client: MakeClient, task_id: int) 
 async def test_a_face_that_the_media_does_not_have_is_told_before_a_swap_is_paid_for(
     local: LocalService, client: FaceSwapClient, make_file: MakeFile, index: int
 ) -> None:
-    with pytest.raises(NoFaceError, match=f"has 2 faces, counted from 0, but no {index}"):
+    with pytest.raises(NoFaceError, match=f"has no face {index}; it has 2, counted from 0"):
         await client.swap_faces(make_file(), {0: make_file("a.jpg"), index: make_file("b.jpg")})
     assert [creation.kind for creation in local.ledger.creations] == [TaskKind.FACE_DETECTION]
 

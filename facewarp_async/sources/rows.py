@@ -13,10 +13,13 @@ from attrs import frozen
 
 from facewarp_async.errors import InputError, MissingFileError
 from facewarp_async.remote.reading import copy_to
+from facewarp_async.text import shorten
 from facewarp_async.urls import Location, RemoteFile
 
 COLUMNS = ("media", "face", "faces", "kind", "hd", "name")
 _SEPARATORS = ",;\t"
+_NAME_SHOWN = 40
+"""How much is told of a column's name: in a file that is no manifest it is the whole first line."""
 
 
 @frozen
@@ -123,4 +126,4 @@ def _check_header(row: Row, names: list[str]) -> None:
 def _check_columns(row: Row, names: Mapping[str, Any] | list[str]) -> None:
     for name in names:
         if name not in COLUMNS:
-            raise row.error(repr(name), f"is not known: expected some of {', '.join(COLUMNS)}")
+            raise row.error(repr(shorten(name, _NAME_SHOWN)), f"is not known: expected some of {', '.join(COLUMNS)}")

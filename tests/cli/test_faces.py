@@ -63,7 +63,7 @@ async def test_several_faces_are_replaced(
     ]
     missing = await run("multi", "group.png", "--face", "7=me.png", env=here)
     assert missing.code == 1
-    assert "has 2 faces, counted from 0, but no 7" in missing.err
+    assert "has no face 7; it has 2, counted from 0" in missing.err
 
 
 async def test_a_task_is_looked_at_and_its_result_fetched(

@@ -101,6 +101,7 @@ def test_names_that_are_no_text_are_kept(manifest: Manifest, tmp_path: Path) -> 
     [
         ("", None),
         ("file,face\na.png,me.png\n", "line 1, column 'file': is not known: expected some of media, face, faces"),
+        (f"{'not a manifest ' * 20}\n", "line 1, column 'not a manifest not …ifest not a manifest': is not known"),
         ("media,media\na,b\n", "line 1, column media: is there twice"),
         ("face\nme.png\n", "line 1, column media: is missing"),
         ("media\na.png\n", "line 2, column face: is missing, and there is no face for all"),
