@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
@@ -23,6 +24,9 @@ from facewarp_async.server import InstantRunner, LocalService
 from tests.browsing import chromium, context, page
 
 __all__ = ["chromium", "context", "page"]
+
+# What tests share with benchmarks. It comes last: what is tested is the package that is installed.
+sys.path.append(str(Path(__file__).parents[1]))
 
 # Whatever account whoever runs the tests works with: no test may reach it.
 for name in [name for name in os.environ if name.startswith("FACEWARP_") and not name.startswith("FACEWARP_TEST_")]:
