@@ -11,6 +11,7 @@ import anyio
 import pytest
 from yarl import URL
 
+import facewarp_async
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.models import Asset, ImageSwap
 from facewarp_async.pipeline import SwapPipeline
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.anyio, pytest.mark.browser, pytest.mark.slow]
 
-PORTRAITS = Path(__file__).parents[2] / "facewarp_async" / "engine" / "data" / "portraits"
+PORTRAITS = Path(facewarp_async.__file__).with_name("engine") / "data" / "portraits"
 LOADED = "images => images.length > 0 && images.every(image => image.complete && image.naturalWidth > 0)"
 
 
