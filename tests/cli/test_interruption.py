@@ -10,7 +10,7 @@ import signal
 import subprocess
 import termios
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +28,14 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 MakeFile = Callable[..., Path]
 Settings = Callable[[LocalService], dict[str, str]]
 BATCH = ["batch", "in", "--face", "me.png", "-o", "out"]
+
+
+@pytest.fixture(autouse=True)
+def heeded_hangups() -> Iterator[None]:
+    """Have programs heed SIGHUP, also where the tests run under nohup: it would be left to them to ignore it."""
+    before = signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    signal.signal(signal.SIGHUP, before)
 
 
 class Sluggish:
