@@ -31,7 +31,6 @@ import tempfile
 import urllib.request
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +43,6 @@ from benchmarks.standin import standin
 PNG = b"\x89PNG\r\n\x1a\n"
 MEDIA_BYTES = 1_000_000
 OWN = "facewarp"
-AGAIN = "facewarp, again"
-EQUAL = "facewarp, 0.5 s"
-OURS = (OWN, AGAIN, EQUAL)
 
 PEERS = ("magic_hour", "replicate", "wavespeed")
 
@@ -100,12 +96,11 @@ class Work:
         meter.tell(lag_ms=watch.longest_ms)
 
 
-async def run_facewarp(work: Work, *, every_s: float | None = None, cache_dir: Path | bool = False) -> None:
+async def run_facewarp(work: Work) -> None:
     from facewarp_async import (  # noqa: PLC0415 - the peers' Python has it not
         ApiKey,
         Completed,
         FaceSwapClient,
-        FixedPolling,
         ImageSwap,
         Limits,
         Provider,
@@ -113,12 +108,9 @@ async def run_facewarp(work: Work, *, every_s: float | None = None, cache_dir: P
     )
 
     provider = Provider("stand-in", work.url, requests_per_second=None)
-    policy: Any = "learnt"
-    if every_s is not None:
-        policy = FixedPolling(image_s=2 * every_s, factor=1, longest_s=every_s)
     jobs = [ImageSwap(path, work.face) for path in work.media]
     limits = Limits(uploads=len(jobs), in_flight=len(jobs), downloads=len(jobs))
-    async with FaceSwapClient(provider, ApiKey("0123456789abcdef"), poll_policy=policy, cache_dir=cache_dir) as client:
+    async with FaceSwapClient(provider, ApiKey("0123456789abcdef")) as client:
 
         async def batch() -> None:
             async with SwapPipeline(client, output_dir=work.out, limits=limits) as pipeline:
@@ -195,8 +187,6 @@ def run_here(name: str, part: str, url: str, folder: Path) -> None:
     work = Work(part=part, url=url, folder=folder, out=out)
     runs: dict[str, Callable[[Work], Coroutine[Any, Any, None]]] = {
         OWN: run_facewarp,
-        AGAIN: partial(run_facewarp, cache_dir=folder / "learnt"),
-        EQUAL: partial(run_facewarp, every_s=0.5),
         "magic_hour": run_magic_hour,
         "replicate": run_replicate,
         "wavespeed": run_wavespeed,
@@ -216,14 +206,10 @@ def measure(name: str, python: str, folder: Path, *, jobs: int, task_s: float) -
         return Cost.told(run_module("benchmarks.peers", "run", name, part, service.url, folder, python=python, env=env))
 
     with standin(task_s=task_s, result_bytes=MEDIA_BYTES) as service:
-        if name == AGAIN:
-            run("batch")
-        before = service.counts()
         batch = run("batch")
-        counts = {what: count - before.get(what, 0) for what, count in service.counts().items()}
+        counts = service.counts()
         assert counts["tasks"] == jobs, counts
         large = run("large")
-    shutil.rmtree(folder / "learnt", ignore_errors=True)
     return Run(
         wall_s=batch.wall_s,
         calls=counts["requests"] / jobs,
@@ -240,7 +226,7 @@ def compare(names: list[str], python: str | None, *, rounds: int, jobs: int, tas
         make_files(folder, jobs, large_mb)
         for number in range(rounds):
             for name in names if number % 2 else reversed(names):
-                used = sys.executable if name in OURS or python is None else python
+                used = sys.executable if name == OWN or python is None else python
                 runs[name].append(measure(name, used, folder, jobs=jobs, task_s=task_s))
     rows = []
     for name in names:
@@ -258,12 +244,11 @@ def compare(names: list[str], python: str | None, *, rounds: int, jobs: int, tas
         )
     columns = ["", "batch s", "requests a job", "looks a job", "loop held up ms", "memory MiB, 2 large files"]
     print_table(f"{jobs} jobs of {task_s:g} s, then two files of {large_mb} MB, {rounds} rounds", columns, rows)
-    for own in (OWN, AGAIN):
-        for peer in names[len(OURS) :]:
-            judge(own, runs[own], runs[peer], peer)
+    for peer in names[1:]:
+        judge(runs[OWN], runs[peer], peer)
 
 
-def judge(own: str, mine: list[Run], theirs: list[Run], peer: str) -> None:
+def judge(mine: list[Run], theirs: list[Run], peer: str) -> None:
     """Say in which columns this project is ahead of a peer; of memory, a MiB more or less is the same."""
     figures: dict[str, tuple[Callable[[Run], Any], float]] = {
         "time": (lambda run: run.wall_s, 0.0),
@@ -275,7 +260,7 @@ def judge(own: str, mine: list[Run], theirs: list[Run], peer: str) -> None:
         if figure(theirs[0]) is None:
             continue
         ours, other = (statistics.median(figure(run) for run in runs) for runs in (mine, theirs))
-        verdict(f"{what}: {own} {ours:.2f}, {peer} {other:.2f}", met=ours < other + same)
+        verdict(f"{what}: {OWN} {ours:.2f}, {peer} {other:.2f}", met=ours < other + same)
 
 
 def make_files(folder: Path, jobs: int, large_mb: int) -> None:
@@ -306,7 +291,7 @@ def main() -> None:
     if given.quick:
         given.rounds, given.jobs, given.task_s, given.large_mb = 1, 3, 0.2, 2
     python = python_with_others() if given.install else given.python
-    names = [*OURS, *(given.peers if python else [])]
+    names = [OWN, *(given.peers if python else [])]
     if python is None:
         print("neither --install nor --python was given: this project alone")
     options = {"rounds": given.rounds, "jobs": given.jobs, "task_s": given.task_s, "large_mb": given.large_mb}

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import anyio
 from attrs import evolve
 
-from facewarp_async.client import FaceSwapClient
+from facewarp_async.client import ClientSettings, FaceSwapClient
 from facewarp_async.errors import CreditsExhaustedError
 from facewarp_async.session import Sending
 from facewarp_async.wire.requests import ApiRequest
@@ -88,7 +88,7 @@ class CappedClient(FaceSwapClient):
         self, *arguments: Any, most_tasks: int | None = None, spending: Spending | None = None, **options: Any
     ) -> None:
         super().__init__(*arguments, **options)
-        self.settings = evolve(self.settings, most_tasks=most_tasks)
+        self.settings: ClientSettings = evolve(self.settings, most_tasks=most_tasks)
         self._spending = None if most_tasks is None else spending or SpendingLimit(most_tasks)
 
     async def _create_task(self, request: ApiRequest, *, sending: Sending | None = None) -> int:

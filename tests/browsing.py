@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import anyio
 import pytest
 
 if TYPE_CHECKING:
@@ -88,3 +89,10 @@ async def context(chromium: str) -> AsyncIterator[BrowserContext]:
 async def page(context: BrowserContext) -> Page:
     """A blank page."""
     return await context.new_page()
+
+
+async def until(page: Page, expression: str) -> None:
+    """Wait for a condition. The page's own policy forbids the waiting that a browser is asked for with a string."""
+    with anyio.fail_after(10):
+        while not await page.evaluate(expression):  # noqa: ASYNC110 - the page has no event for us
+            await anyio.sleep(0.05)

@@ -16,6 +16,7 @@ import pytest
 
 from facewarp_async.errors import NoFaceError
 from facewarp_async.journal import JobRecord, JobState, RunRecord
+from tests.browsing import until
 
 if TYPE_CHECKING:
     from playwright.async_api import BrowserContext, Page
@@ -148,7 +149,7 @@ async def test_all_can_be_done_by_keys(page: Page, make_page: MakePage, records:
     assert await title.inner_text() == "in/beach-2.png", "round"
     await page.keyboard.press("Escape")
     assert not await page.locator("#large").is_visible()
-    assert await page.evaluate("document.activeElement.getAttribute('aria-label')") == "Enlarge in/beach-2.png"
+    await until(page, "document.activeElement.getAttribute('aria-label') === 'Enlarge in/beach-2.png'")
 
 
 async def test_enlarged_the_files_themselves_are_shown_or_their_copies(

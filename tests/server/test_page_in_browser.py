@@ -18,6 +18,7 @@ from facewarp_async.pipeline import SwapPipeline
 from facewarp_async.server.page.seen import MOST_REQUESTS
 from facewarp_async.testing import FakeService, Fault, FaultRule, MediaFolder
 from facewarp_async.wire.requests import TASK_PATH, UPLOAD_URL_PATH
+from tests.browsing import until
 
 if TYPE_CHECKING:
     from playwright.async_api import Page
@@ -47,13 +48,6 @@ async def watched(page: Page, facewarp_service: FakeService) -> AsyncIterator[Pa
 
 async def text(page: Page, selector: str) -> list[str]:
     return await page.locator(selector).all_inner_texts()
-
-
-async def until(page: Page, expression: str) -> None:
-    """Wait for a condition. The page's own policy forbids the waiting that a browser is asked for with a string."""
-    with anyio.fail_after(10):
-        while not await page.evaluate(expression):  # noqa: ASYNC110 - the page has no event for us
-            await anyio.sleep(0.05)
 
 
 def cards(progress: str, number: int) -> str:
@@ -184,7 +178,7 @@ async def test_a_task_is_looked_at_closely_by_keyboard_alone(
     assert await text(watched, "#viewer-title") == ["collins.png"]
     await watched.keyboard.press("Escape")
     assert not await viewer.is_visible()
-    assert "collins.png" in await watched.evaluate("document.activeElement.getAttribute('aria-label')")
+    await until(watched, "document.activeElement.getAttribute('aria-label').includes('collins.png')")
 
 
 async def test_a_clip_is_played(watched: Page, client: FaceSwapClient, facewarp_media: MediaFolder) -> None:
