@@ -111,7 +111,8 @@ class _ShapedService:
 def _process_at(ends: tuple[int, int], pids: list[int]) -> int:
     """Return which of the processes has the connection between two ports; 0: none of them."""
     sockets = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
-    (inode,) = [fields[9] for fields in sockets if tuple(int(end[9:], 16) for end in fields[1:3]) == ends]
+    inodes = {fields[9] for fields in sockets if tuple(int(end[9:], 16) for end in fields[1:3]) == ends}
+    (inode,) = inodes - {"0"}  # those of connections that have ended; what changes while it is read may be there twice
     for pid in pids:
         for descriptor in Path(f"/proc/{pid}/fd").iterdir():
             with contextlib.suppress(OSError):  # it was closed meanwhile
