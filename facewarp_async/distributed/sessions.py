@@ -90,7 +90,7 @@ class WorkerSession:
                 "alive": self._alive,
             }
         self._stamp = 0.0
-        self.is_gone = asyncio.Event()
+        self.is_gone: asyncio.Event = asyncio.Event()
         """Whether its connection has ended."""
         self._spending = 0
         self._has_ended = False
