@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -90,8 +89,6 @@ class WorkerSession:
                 "alive": self._alive,
             }
         self._stamp = 0.0
-        self.is_gone: asyncio.Event = asyncio.Event()
-        """Whether its connection has ended."""
         self._spending = 0
         self._has_ended = False
         self.calls: dict[str, int] = {}
@@ -127,7 +124,6 @@ class WorkerSession:
         self.calls = calls
 
     async def _begin(self, number: int) -> Value:
-        await self._active.until_left(number)
         attempt = None if self._active.is_closing else self._run.begin(number, self)
         if attempt is None:
             return None
