@@ -272,6 +272,7 @@ class Cluster:
         self._certificates = certificates
         self._port = 0
         self._started: list[subprocess.Popen[bytes]] = []
+        self._names: dict[int, str] = {}
         self.scheduler: subprocess.Popen[bytes] | None = None
         self.workers: list[subprocess.Popen[bytes]] = []
 
@@ -292,8 +293,11 @@ class Cluster:
     def add_worker(self) -> subprocess.Popen[bytes]:
         """Start another worker."""
         options = ["--no-nanny", "--nthreads", "2", "--no-dashboard", "--death-timeout", "30"]
-        folder = self._folder / f"worker-{len(self._started)}"
-        return self._program("worker", self.address, *options, "--local-directory", str(folder), "--memory-limit", "0")
+        name = f"worker-{len(self._started)}"
+        options += ["--name", name, "--local-directory", str(self._folder / name), "--memory-limit", "0"]
+        worker = self._program("worker", self.address, *options)
+        self._names[worker.pid] = name
+        return worker
 
     def _program(self, name: str, *options: str) -> subprocess.Popen[bytes]:
         log = self._folder / f"{len(self._started)}-{name}.log"
@@ -344,9 +348,10 @@ class Cluster:
         security = None if self._certificates is None else self._certificates.security
         async with Client(self.address, asynchronous=True, security=security) as client:  # type: ignore[no-untyped-call]  # Dask's
             with anyio.fail_after(60):
-                while len(await workers_of(client)) != workers:
+                # By name: one that ends, and that the scheduler knows no more, is not the one that it still knows.
+                while set((await workers_of(client)).values()) != {self._names[worker.pid] for worker in self.workers}:
                     await anyio.sleep(0.05)
-                    self._have(workers)  # one that was retired may have been about to end
+                    self._have(workers)  # one that was given up or retired may have been about to end
             yield client
 
     def logs(self) -> str:
@@ -354,13 +359,14 @@ class Cluster:
         return "".join(path.read_text() for path in sorted(self._folder.glob("*.log")))
 
 
-async def workers_of(client: Client) -> list[str]:
-    """Return the addresses of the workers that the scheduler knows of."""
+async def workers_of(client: Client) -> dict[str, str]:
+    """Return the addresses of the workers that the scheduler knows of, and their names."""
     assert client.scheduler is not None
-    return list((await client.scheduler.identity())["workers"])
+    workers = (await client.scheduler.identity())["workers"]
+    return {address: worker["name"] for address, worker in workers.items()}
 
 
-async def until_workers(client: Client, condition: Callable[[list[str]], bool]) -> None:
+async def until_workers(client: Client, condition: Callable[[dict[str, str]], bool]) -> None:
     """Wait until something holds of the workers that the scheduler knows of."""
     with anyio.fail_after(60):
         while not condition(await workers_of(client)):  # noqa: ASYNC110 - another process's doing

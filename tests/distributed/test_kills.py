@@ -139,7 +139,7 @@ async def test_workers_come_and_go_while_a_batch_runs(batch: Batch, clusters: Mo
             outcomes.append(outcome)
             if len(outcomes) == 30:
                 await clusters.until_workers(dask, lambda known: len(known) == 3)
-                await dask.retire_workers((await clusters.workers_of(dask))[:1])
+                await dask.retire_workers(list(await clusters.workers_of(dask))[:1])
         assert await account.wrongs(outcomes) == []
 
 
