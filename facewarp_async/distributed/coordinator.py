@@ -30,6 +30,9 @@ logger: logging.Logger = logging.getLogger(__name__)
 CLOSING_S = 3.0
 """How long workers may take to end what they do for a batch that is closed."""
 
+LEAVING_S = 2.5
+"""How long a worker that is given up or let go may tell of its creates: longer than it waits for their answers."""
+
 
 class ActiveRun:
     """A batch that runs, its workers and its driver.
@@ -46,6 +49,7 @@ class ActiveRun:
         self.driver: Link | None = None
         self.threads: int = 0
         self.workers: set[WorkerSession] = set()
+        self._leaving: dict[object, asyncio.Task[None]] = {}
         self.stopped_by: bytes | None = None
         self.is_complete = False
         self.left: float = math.inf
@@ -68,16 +72,36 @@ class ActiveRun:
     def leave(self, session: WorkerSession) -> None:
         """Take note that a worker is gone."""
         session.end()
+        session.is_gone.set()
         self._calls.update(session.calls)
         self.workers.discard(session)
         if not self.workers:
             self._is_empty.set()
 
     def give_up(self, worker: str) -> None:
-        """Take note that Dask has given up a worker: it may change nothing from now on, should it live."""
-        for session in [session for session in self.workers if session.worker == worker]:
-            session.end()
-            session.link.close()
+        """Take note that Dask has given up a worker, or let it go. Soon it may change nothing any more, should it live.
+
+        Until then it tells of its creates that are on their way: nobody goes on with its jobs before.
+        """
+        for session in self.workers:
+            if session.worker == worker and session not in self._leaving:
+                session.link.note("leave")
+                self._leaving[session] = asyncio.create_task(self._see_off(session))
+
+    async def _see_off(self, session: WorkerSession) -> None:
+        try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(session.is_gone.wait(), LEAVING_S)
+            _cut_off(session)
+        finally:
+            del self._leaving[session]
+
+    async def until_left(self, shard: int) -> None:
+        """Wait while a worker that leaves may still tell of a shard's jobs."""
+        before = self.run.shards.attempt_at(shard)
+        leaving = None if before is None else self._leaving.get(before.owner)
+        if leaving is not None:
+            await asyncio.wait({leaving})
 
     def pass_on_outcome(self, shard: int, place: int, packed: bytes) -> None:
         """Tell the driver what became of a job."""
@@ -123,7 +147,7 @@ class ActiveRun:
             await asyncio.wait_for(self._is_empty.wait(), CLOSING_S)
         for session in list(self.workers):
             logger.warning("%s did not end its part of the batch in time", session.worker)
-            self.give_up(session.worker)
+            _cut_off(session)
         self._counting.close()
         self.run.close()
         self._journal.end_run()
@@ -146,6 +170,12 @@ class ActiveRun:
         if self.stopped_by is not None:
             return Ending.STOPPED
         return Ending.FINISHED if self.is_complete else Ending.INTERRUPTED
+
+
+def _cut_off(session: WorkerSession) -> None:
+    """Let a worker change nothing from now on, should it live."""
+    session.end()
+    session.link.close()
 
 
 class Coordinator:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +90,8 @@ class WorkerSession:
                 "alive": self._alive,
             }
         self._stamp = 0.0
+        self.is_gone: asyncio.Event = asyncio.Event()
+        """Whether its connection has ended."""
         self._spending = 0
         self._has_ended = False
         self.calls: dict[str, int] = {}
@@ -124,6 +127,7 @@ class WorkerSession:
         self.calls = calls
 
     async def _begin(self, number: int) -> Value:
+        await self._active.until_left(number)
         attempt = None if self._active.is_closing else self._run.begin(number, self)
         if attempt is None:
             return None

@@ -182,6 +182,9 @@ class Part:
             self.stop(pickle.loads(arguments[0]))  # noqa: S301 - the same
         elif op == "close":
             self._end_shards()
+        elif op == "leave":
+            self._is_leaving = True
+            self._end_shards()
 
     def stop(self, error: FaceWarpError) -> None:
         """Let no further task be created by any shard."""

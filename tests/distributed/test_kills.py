@@ -18,6 +18,7 @@ import pytest
 from distributed import Client, Future
 
 from facewarp_async.distributed import DistributedPipeline
+from facewarp_async.distributed.worker import GRACE_S
 from facewarp_async.pipeline import Outcome
 from facewarp_async.server import CREATES, Fault, FaultRule
 from tests.killing import heard
@@ -141,6 +142,8 @@ async def test_workers_come_and_go_while_a_batch_runs(batch: Batch, clusters: Mo
                 await clusters.until_workers(dask, lambda known: len(known) == 3)
                 await dask.retire_workers(list(await clusters.workers_of(dask))[:1])
         assert await account.wrongs(outcomes) == []
+        # It was let go, not killed: it has waited for the answers to its creates.
+        assert clusters.doubted(outcomes) == 0 or account.stalls.longest_s > GRACE_S / 4
 
 
 async def test_a_shard_that_dask_runs_again_is_not_paid_again(batch: Batch, cluster: Any) -> None:
