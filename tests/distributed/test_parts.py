@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from facewarp_async.client import ClientSettings
 from facewarp_async.config import ApiKey, Limits, Provider, Timeouts
-from facewarp_async.distributed import remote
+from facewarp_async.distributed import coordinator, remote
 from facewarp_async.distributed.account import Account
 from facewarp_async.distributed.coordinator import ActiveRun
 from facewarp_async.distributed.flights import Flights
@@ -92,6 +92,7 @@ class Wire:
     def __init__(self) -> None:
         self.said: list[tuple[Any, ...]] = []
         self.answers: asyncio.Queue[object] = asyncio.Queue()
+        self.is_closed = False
 
     async def read(self) -> object:
         return await self.answers.get()
@@ -100,7 +101,7 @@ class Wire:
         self.said += message
 
     def abort(self) -> None:
-        pass
+        self.is_closed = True
 
 
 async def test_a_turn_that_lay_unread_while_the_worker_was_stopped_is_not_used(
@@ -335,6 +336,51 @@ async def test_of_a_worker_that_died_only_creates_that_may_have_left_count_as_sp
     other.note("spent", (True,))
     with pytest.raises(SpendingLimitError, match="--max-credits 2 allows no more"):
         await other.answer("spend", ())
+
+
+async def test_nobody_goes_on_with_the_jobs_of_a_worker_that_leaves_before_it_has_told_of_its_creates(
+    journal: Journal,
+) -> None:
+    active, wire = ActiveRun(Run(SETTINGS, journal), journal, None), Wire()
+    retired, other = (WorkerSession(active, name, Link(wire, None, name=name)) for name in "ab")  # type: ignore[arg-type]  # the same
+    writing = asyncio.create_task(retired.link.run())
+    active.enter(retired)
+    attempt = begin(active.run, retired)
+    await active.run.recall(attempt, KEY, TaskKind.IMAGE_SWAP, "a.png")
+    await active.run.write(attempt, record(JobState.INTENT))
+    active.give_up("a")
+    active.give_up("a")
+    async with anyio.create_task_group() as group:
+
+        async def take_over() -> None:
+            number = (await other.answer("begin", (0,)))[0][0]
+            known = await other.answer("recall", (number, KEY, TaskKind.IMAGE_SWAP.value, "a.png"))
+            assert JobRecord.from_row(known).state is JobState.CREATED
+
+        group.start_soon(take_over)
+        await anyio.wait_all_tasks_blocked()
+        assert [item[2] for item in wire.said] == ["leave"]
+        await retired.answer("write", (attempt.number, record(JobState.CREATED, task=7).to_row()))
+        active.leave(retired)
+    writing.cancel()
+    assert not active._leaving
+
+
+async def test_a_worker_that_leaves_and_tells_nothing_is_waited_for_no_longer_than_it_may_take(
+    journal: Journal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator, "LEAVING_S", 0.05)
+    active, wire = ActiveRun(Run(SETTINGS, journal), journal, None), Wire()
+    stopped, other = (WorkerSession(active, name, Link(wire, None, name=name)) for name in "ab")  # type: ignore[arg-type]  # the same
+    active.enter(stopped)
+    attempt = begin(active.run, stopped)
+    active.give_up("a")
+    began = anyio.current_time()
+    assert await other.answer("begin", (0,)) is not None
+    assert anyio.current_time() - began >= 0.04
+    assert wire.is_closed
+    with pytest.raises(ClusterError, match="given up"):
+        await stopped.answer("check", (attempt.number,))
 
 
 async def test_the_accounts_pacer_knows_how_many_jobs_are_left(journal: Journal) -> None:
