@@ -59,7 +59,7 @@ class _Worker:
         assert self.process.stdin is not None
         try:
             await self.process.stdin.send(pack(dump_work(work)))
-        except (anyio.BrokenResourceError, anyio.ClosedResourceError) as error:
+        except (anyio.BrokenResourceError, anyio.ClosedResourceError, OSError) as error:  # anyio before 4.12: OSError
             raise WorkerDiedError from error
         await self._receive()
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import secrets
 import sqlite3
+import threading
 from collections import Counter
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -53,6 +54,7 @@ class State:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
         self._writer = anyio.CapacityLimiter(1)
+        self._lock = threading.Lock()
         self._settings: dict[str, str] = {}
         self._next_task_id = 1
         self.objects: dict[str, StoredObject] = {}
@@ -79,7 +81,11 @@ class State:
     async def close(self) -> None:
         """Close the database. Whatever was answered is on the disk already."""
         with anyio.CancelScope(shield=True):
-            await anyio.to_thread.run_sync(self._connection.close, limiter=self._writer)
+            await anyio.to_thread.run_sync(self._close, limiter=self._writer)
+
+    def _close(self) -> None:
+        with self._lock:
+            self._connection.close()
 
     def _load(self) -> None:
         rows = self._connection.execute
@@ -93,7 +99,20 @@ class State:
         self._next_task_id = (last[0] if last else _FIRST_TASK_ID + secrets.randbelow(_FIRST_TASK_ID)) + 1
 
     async def _write(self, statements: Iterable[Statement]) -> None:
-        await anyio.to_thread.run_sync(partial(_commit, self._connection, list(statements)), limiter=self._writer)
+        await anyio.to_thread.run_sync(self._commit, list(statements), limiter=self._writer)
+
+    def _commit(self, statements: list[Statement]) -> None:
+        # The limiter alone is no lock: who is cancelled gives his place back while his thread goes on, and that of old
+        # versions of anyio lets two in now and then.
+        with self._lock:
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                for sql, values in statements:
+                    self._connection.execute(sql, values)
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.execute("ROLLBACK")
+                raise
 
     async def setting(self, name: str, make: Callable[[], str] = secrets.token_hex) -> str:
         """Return a setting, made and kept the first time it is asked for."""
@@ -179,14 +198,3 @@ def _connect(folder: Path) -> sqlite3.Connection:
         reason = in_use if "locked" in str(error) else str(error)
         raise ConfigurationError(f"the data directory {folder} cannot be opened: {reason}") from error
     return connection
-
-
-def _commit(connection: sqlite3.Connection, statements: list[Statement]) -> None:
-    connection.execute("BEGIN IMMEDIATE")
-    try:
-        for sql, values in statements:
-            connection.execute(sql, values)
-        connection.execute("COMMIT")
-    except BaseException:
-        connection.execute("ROLLBACK")
-        raise

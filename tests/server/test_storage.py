@@ -20,6 +20,7 @@ import pytest
 from yarl import URL
 
 from facewarp_async.server.sigv4 import presign
+from facewarp_async.server.state import State
 
 if TYPE_CHECKING:
     from tests.server.conftest import Harness, Serve
@@ -63,7 +64,7 @@ async def test_an_upload_that_cannot_be_recorded_is_a_500(
 
     async with serve(data_dir=tmp_path) as harness:
         _, url = await harness.grant()
-        monkeypatch.setattr("facewarp_async.server.state._commit", fail)
+        monkeypatch.setattr(State, "_commit", fail)
         reply = await harness.request("PUT", url, data=png)
         assert (reply.status, reply.xml_code) == (500, "InternalError")
         assert b"disk" not in reply.body
