@@ -16,7 +16,8 @@ How it works, from the bottom up:
   if it is all of them, that is clear soon.
 - **Scouts.** While fewer than four tasks of a kind were found done, the oldest of that kind is looked at from 0.3 on;
   the others, while none was, only once they are overdue. So a wrong idea of the durations costs some looks at one task,
-  not one at each.
+  not one at each. A second one goes with a first that takes longer than half of them were to take, while none was found
+  done: the first may be the one in many that takes long.
 - **Leads.** Where the service takes any number of calls, the first scout of a kind is looked at from 0.07 on, the more
   often the more tasks of its kind are worked on. Once it is found done, others that are as old are looked at too, as
   bets, until one is not done: so tasks that were created together and take the same time are noticed together.
@@ -35,7 +36,7 @@ from facewarp_async.policy.polling import Plan, Watch
 from facewarp_async.policy.windows import SIZES, Window
 
 _EAGER, _EARLY, _LATE = 0.15, 0.85, 0.98
-_SCOUT, _SCOUTED = 0.3, 4
+_SCOUT, _SCOUTED, _MOST_SCOUTS = 0.3, 4, 2
 _FIRST_SCOUT, _FIRST_GAP = 0.07, 0.9
 """The gap is a share of the time that the first scout has taken, where one task is worked on. More tasks gain more by
 an early find: for looks and waiting to cost least together, it shrinks with the root of their number."""
@@ -71,7 +72,7 @@ class LearntPolling:
             for index, size in enumerate(SIZES)
         ]
         self._believed, self._smallest = self._windows[-1], self._windows[0]
-        self._scouts: dict[TaskKind, Watch] = {}
+        self._scouts: dict[TaskKind, list[Watch]] = {kind: [] for kind in starts}
         self._leads_s: dict[TaskKind, float] = {}
         self._early_s: dict[TaskKind, float] = {}  # as they were when tasks were last planned anew
         self._outdated: list[Watch] = []
@@ -131,8 +132,9 @@ class LearntPolling:
         watch.begins = [math.inf] * len(self._windows)
         for window in self._windows:
             window.add(watch)
-        if self.durations(watch.taken_for).seen < _SCOUTED:
-            self._scouts.setdefault(watch.taken_for, watch)
+        scouts = self._scouts[watch.taken_for]
+        if not scouts and self.durations(watch.taken_for).seen < _SCOUTED:
+            scouts.append(watch)
 
     def plan(self, watch: Watch, /) -> Plan:
         """Say when to look at a task."""
@@ -142,8 +144,9 @@ class LearntPolling:
         if began_at == math.inf:
             return Plan(math.inf, math.inf, math.inf)
         kind, known_s = watch.taken_for, watch.known_s(began_at)
-        durations, is_scout = self.durations(kind), self._scouts.get(kind) is watch
-        is_first = is_scout and self._is_unlimited and not durations.seen
+        durations, scouts = self.durations(kind), self._scouts[kind]
+        is_scout = watch in scouts
+        is_first = is_scout and scouts[0] is watch and self._is_unlimited and not durations.seen
         # When one that is not fresh began, nobody knows.
         early = _FIRST_SCOUT if is_first else _SCOUT if is_scout or not watch.is_fresh else _EARLY
         eager_s, early_s, late_s = (
@@ -170,6 +173,7 @@ class LearntPolling:
         """Take a look's outcome into account."""
         if not watch.is_fresh:
             return
+        self._doubt(watch, asked_at, done)
         if self._is_unlimited:
             self._follow(watch, asked_at, done)
         for window in self._windows:
@@ -216,17 +220,31 @@ class LearntPolling:
             del self._leads_s[kind]
             self._outdated_windows.add(self._believed)
 
+    def _doubt(self, watch: Watch, asked_at: float, done: bool) -> None:
+        """While no task was found done, send another scout beside one that takes longer than most were to take."""
+        kind, began_at = watch.taken_for, watch.begins[self._believed.index]
+        scouts, durations = self._scouts[kind], self.durations(kind)
+        is_late = not done and watch in scouts and asked_at - began_at >= durations.typical_s
+        if is_late and not durations.seen and len(scouts) < _MOST_SCOUTS:
+            self._send_scout(kind)
+
     def _relieve(self, gone: Watch) -> None:
         """Send another scout in the place of one that is gone, unless enough is known."""
         kind = gone.taken_for
-        if self._scouts.get(kind) is not gone:
+        scouts = self._scouts[kind]
+        if gone not in scouts:
             return
-        del self._scouts[kind]
-        if self.durations(kind).seen < _SCOUTED:
-            scout = next((watch for watch in self._believed.begun if watch.taken_for is kind), None)
-            if scout is not None:
-                self._scouts[kind] = scout
-                self._outdated.append(scout)
+        scouts.remove(gone)
+        if not scouts and self.durations(kind).seen < _SCOUTED:
+            self._send_scout(kind)
+
+    def _send_scout(self, kind: TaskKind) -> None:
+        scouts = self._scouts[kind]
+        for watch in self._believed.begun:
+            if watch.taken_for is kind and watch not in scouts:
+                scouts.append(watch)
+                self._outdated.append(watch)
+                break
 
     def _credible(self) -> Iterator[Window]:
         """Return the windows that explain the looks about as well as the best does, the smallest first."""
