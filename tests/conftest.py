@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -32,6 +33,9 @@ sys.path.append(str(Path(__file__).parents[1]))
 for name in [name for name in os.environ if name.startswith("FACEWARP_") and not name.startswith("FACEWARP_TEST_")]:
     del os.environ[name]
 
+# A shell's background job has this one switched off, and so would the programs that tests interrupt.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A machine with much to do is slow, and nothing is wrong with that.
 settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import json
 import os
-import signal
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -90,8 +89,6 @@ def run(program: Sequence[str], tmp_path: Path) -> Run:
 @pytest.fixture
 def start(program: Sequence[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Start:
     """Start the program; what is left of it at the end is killed."""
-    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; the program would inherit it
-        signal.signal(signal.SIGINT, signal.default_int_handler)
 
     @asynccontextmanager
     async def start(

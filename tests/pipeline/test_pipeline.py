@@ -158,7 +158,7 @@ async def test_a_first_job_that_takes_longest_holds_back_no_more_than_allowed(se
             assert len(bench.events.begun(Stage.CHECK)) == 6
             held.let_go()
             assert [outcome.job async for outcome in stream] == jobs
-    assert held.most_working == 2
+    assert held.most_working <= 2
 
 
 async def test_the_jobs_of_a_folder_run_as_they_are_found(bench: Bench) -> None:

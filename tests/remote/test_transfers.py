@@ -275,12 +275,13 @@ NOT_FOUND = b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n"
 def _noted(monkeypatch: pytest.MonkeyPatch, method: str) -> list[bool]:
     """Return a list that gets, each time when a method of this file's writer is called, whether it has parts.
 
-    Of this file's alone: a writer whose store hung in an earlier test may still be about to end in its thread.
+    Of this file's alone: a writer whose store hung in an earlier test may still be about to end in its thread, and no
+    other test writes it.
     """
     calls, original = list[bool](), getattr(S3File, method)
 
     def note(file: S3File) -> None:
-        if file.path == "bucket/out.png":
+        if file.path == "bucket/own.png":
             calls.append(file.mpu is not None)
         original(file)
 
@@ -294,8 +295,8 @@ async def test_after_a_cut_the_rest_is_written_to_the_same_object(
     begun = _noted(monkeypatch, "_initiate_upload")
     cut = Cut(picture(size=17 * MB), 12 * MB)
     async with start_peer(cut) as peer:
-        await client.download(_result(peer), "s3://bucket/out.png")
-    assert bucket.files()["out.png"] == cut.body
+        await client.download(_result(peer), "s3://bucket/own.png")
+    assert bucket.files()["own.png"] == cut.body
     assert len(cut.ranges) == 2
     assert cut.ranges[1] is not None
     assert begun == [False]
@@ -308,8 +309,8 @@ async def test_after_a_cut_another_result_is_written_anew(
     aborted = _noted(monkeypatch, "_abort_mpu")
     cut = Cut(picture(size=17 * MB), 12 * MB, etags=('"a"', '"b"'))
     async with start_peer(cut) as peer:
-        await client.download(_result(peer), "s3://bucket/out.png")
-    assert bucket.files()["out.png"] == cut.body
+        await client.download(_result(peer), "s3://bucket/own.png")
+    assert bucket.files()["own.png"] == cut.body
     assert aborted == [True]
 
 
@@ -336,7 +337,7 @@ async def test_a_download_that_fails_leaves_no_object_and_no_parts(
 
     async with start_peer(answer) as peer:
         with pytest.raises(StorageError, match="404"):
-            await client.download(_result(peer), "s3://bucket/out.png")
+            await client.download(_result(peer), "s3://bucket/own.png")
     assert bucket.files() == {}
     assert aborted == [size > 5 * MB]
 
