@@ -6,7 +6,8 @@ and calls that take about 0.13 s; of the service its sliding window, its workers
 left out: the CPU that calls take.
 
 "clairvoyant" is the same pipeline and pacer, told when each task is done: what remains of its distance to the bound, no
-polling can save. The other designs are those of the `pace` benchmark.
+polling can save. "law known" is told how the durations are distributed, and not what each will be: what remains of the
+error of its remaining time, no learning can save. The other designs are those of the `pace` benchmark.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ from benchmarks.pace_regimes import (
     SETS,
     TYPICAL_IMAGE_S,
     TYPICAL_VIDEO_S,
+    VIDEO_S,
+    VIDEO_SPREAD,
     Regime,
     bound,
     error_of,
@@ -37,6 +40,7 @@ from benchmarks.pace_service import Service, Task
 from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
 from facewarp_async.pipeline.slots import UploadSlots
+from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.learning import LearntPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.remaining import Remaining
@@ -76,6 +80,19 @@ class Model:
         self.noticed_after.append(clock() - task.done_at)
 
 
+class ToldDurations(Durations):
+    """What tasks take, as it is: observations teach nothing more."""
+
+    def copy(self) -> ToldDurations:
+        return ToldDurations(self.typical_s, self.spread, seen=self.seen)
+
+    def observe(self, not_by_s: float, by_s: float) -> float:
+        told = self._mean, self._variance
+        ended_after_s = super().observe(not_by_s, by_s)
+        self._mean, self._variance = told
+        return ended_after_s
+
+
 class PacedModel(Model):
     """The pipeline, with the real pacer and policy.
 
@@ -84,9 +101,18 @@ class PacedModel(Model):
         kinds: What each job makes.
         seed: Of all that is random on the way.
         clairvoyant: Whether looks are made as soon as tasks are done.
+        law_known: Whether it is told how the durations are distributed.
     """
 
-    def __init__(self, service: Service, kinds: Sequence[TaskKind], seed: int, *, clairvoyant: bool = False) -> None:
+    def __init__(
+        self,
+        service: Service,
+        kinds: Sequence[TaskKind],
+        seed: int,
+        *,
+        clairvoyant: bool = False,
+        law_known: bool = False,
+    ) -> None:
         super().__init__(service, kinds, seed)
         provider = Provider(
             "model",
@@ -96,6 +122,10 @@ class PacedModel(Model):
             typical_video_s=TYPICAL_VIDEO_S,
         )
         self._policy = LearntPolling.for_provider(provider)
+        if law_known:
+            for kind in TaskKind:
+                law = (VIDEO_S, VIDEO_SPREAD) if kind.is_video else (service.regime.image_s, service.regime.spread)
+                self._policy.adopt(kind, ToldDurations(*law))
         self._pacer = Pacer(service.regime.rate, self._policy)
         self._clairvoyant = clairvoyant
         self._uploads, self._places = UploadSlots(LIMITS.uploads), asyncio.Semaphore(LIMITS.in_flight)
@@ -242,6 +272,7 @@ def _plain(polling: Polling) -> MakeModel:
 DESIGNS: dict[str, MakeModel] = {
     "facewarp": PacedModel,
     "clairvoyant": lambda service, kinds, seed: PacedModel(service, kinds, seed, clairvoyant=True),
+    "law known": lambda service, kinds, seed: PacedModel(service, kinds, seed, law_known=True),
     **{name: _plain(polling) for name, polling in PLAIN.items()},
 }
 

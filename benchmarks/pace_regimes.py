@@ -15,6 +15,9 @@ from facewarp_async.models import TaskKind
 IMAGE_S, VIDEO_S = 5.0, 80.0
 """The medians of the durations."""
 
+VIDEO_SPREAD = 0.5
+"""The standard deviation of the logarithm of the videos'."""
+
 TYPICAL_IMAGE_S, TYPICAL_VIDEO_S = 6.0, 90.0
 """What the client is told to start from: wrong, as such figures are."""
 
@@ -90,7 +93,7 @@ class Durations:
         self.drawn: list[float] = []
 
     def __call__(self, kind: TaskKind) -> float:
-        median, spread = (VIDEO_S, 0.5) if kind.is_video else (self._regime.image_s, self._regime.spread)
+        median, spread = (VIDEO_S, VIDEO_SPREAD) if kind.is_video else (self._regime.image_s, self._regime.spread)
         seconds = median * math.exp(self._draws[kind].gauss(0, spread))
         seconds = min(max(seconds, median / 4), 4 * median)
         if self._regime.disturbed:
