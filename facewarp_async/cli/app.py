@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import inspect
+import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal
 
 from cyclopts import App, CycloptsError, Parameter
@@ -66,5 +68,21 @@ def run_program(arguments: Sequence[str]) -> int:
         output.warn(str(error))
         output.say(f"Try: {' '.join(filter(None, ('facewarp', name)))} --help")
         return ExitCode.USAGE
-    code = command(*bound.args, **bound.kwargs)
-    return code if isinstance(code, int) else ExitCode.DONE
+    if command in {app.help_print, app.version_print, completion}:
+        return _print(partial(command, *bound.args, **bound.kwargs))
+    code: int = command(*bound.args, **bound.kwargs)
+    return code
+
+
+def _print(text: Callable[[], object]) -> ExitCode:
+    """Print what needs no event loop."""
+    try:
+        text()
+        sys.stdout.flush()
+    except OSError as error:
+        # What it holds back would be written, and fail, once more at the exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(error, BrokenPipeError):  # who has read enough knows
+            Output().warn(f"stdout cannot be written ({error.strerror})")
+        return ExitCode.FAILED
+    return ExitCode.DONE

@@ -147,15 +147,23 @@ async def test_a_reader_that_goes_away_does_not_end_the_work(
     assert len(os.listdir(tmp_path / "out")) == 5 + len([".facewarp"])  # noqa: PTH208 - iterdir counts as blocking here
 
 
-async def test_help_into_a_closed_pipe_is_no_traceback(start: Any, read_errors: Any) -> None:
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("completion", "zsh")])
+async def test_help_into_a_closed_pipe_is_silent(start: Any, read_errors: Any, arguments: tuple[str, ...]) -> None:
     read_end, write_end = os.pipe()
     os.close(read_end)
-    async with start("--help", stdout=write_end) as process:
+    async with start(*arguments, stdout=write_end) as process:
         os.close(write_end)
-        errors = await read_errors(process)
-        await process.wait()
-    assert "Traceback" not in errors
-    assert "Exception ignored" not in errors
+        assert await read_errors(process) == ""
+        assert await process.wait() == 1
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("--version",), ("completion", "zsh")])
+async def test_help_onto_a_full_disk_says_so(start: Any, read_errors: Any, arguments: tuple[str, ...]) -> None:
+    full = os.open("/dev/full", os.O_WRONLY)
+    async with start(*arguments, stdout=full) as process:
+        os.close(full)
+        assert await read_errors(process) == "facewarp: stdout cannot be written (No space left on device)\n"
+        assert await process.wait() == 1
 
 
 async def test_closed_streams_get_into_no_other_file(
