@@ -11,12 +11,17 @@ service's counts that each file was uploaded once and each task created once.
 
 Then two batches that would fill a memory without bounds: one whose outcomes are taken slowly, and one whose first job
 takes longest. Counted is how many jobs were begun before the first outcomes were taken.
+
+At last many tasks that are all waited for at once, and then all done at once: for how long the event loop is held up.
+Python's collector of garbage goes through all objects of a process now and then, in one go; how long that takes grows
+with whatever waits, and is no doing of the package's. So there are two runs, with it and without.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import gc
 import json
 import statistics
 import subprocess
@@ -26,10 +31,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from benchmarks.harness import Cost, Meter, print_table, run_module, spread, verdict
+from benchmarks.harness import Cost, LagWatch, Meter, print_table, run_module, spread, verdict
 from benchmarks.standin import standin
 from facewarp_async import ApiKey, Completed, FaceSwapClient, ImageSwap, Limits, Provider, SwapPipeline
+from facewarp_async.errors import Stage
 from facewarp_async.models import Job
+from facewarp_async.pipeline import Event, StageBegun
 
 PNG = b"\x89PNG\r\n\x1a\n"
 RESULT_BYTES = 2000
@@ -164,6 +171,54 @@ async def begun_before(count: int, *, slow_taker: bool) -> tuple[int, int]:
     return begun, limits.read_ahead
 
 
+async def wait_for_many(name: str, count: int, url: str, key: str, *, collecting: bool) -> None:
+    """Wait for many tasks at once, and tell for how long the loop was held up."""
+    folder, waiting, most = Path(name), 0, 0
+
+    def note(event: Event) -> None:
+        nonlocal waiting, most
+        if isinstance(event, StageBegun):
+            waiting += (event.stage is Stage.WAIT) - (event.stage is Stage.DOWNLOAD)
+            most = max(most, waiting)
+
+    if not collecting:
+        gc.disable()
+    provider = Provider("stand-in", url, requests_per_second=None, typical_image_s=_waited_s(count))
+    limits = Limits(in_flight=count, read_ahead=count)
+    async with (
+        FaceSwapClient(provider, ApiKey(key), cache_dir=False) as client,
+        SwapPipeline(client, limits=limits, output_dir=folder / "out", on_event=note) as pipeline,
+        LagWatch() as watch,
+    ):
+        with Meter() as meter:
+            report = await pipeline.collect(jobs_in(folder, count))
+    assert (report.completed, most) == (count, count), (report.completed, most)
+    meter.tell(longest_ms=watch.longest_ms, most_work_ms=watch.most_work_ms)
+
+
+def _waited_s(count: int) -> float:
+    """For how long tasks take, so that the last is created before the first is done."""
+    return 0.5 + count / 200
+
+
+def compare_waiting(count: int) -> None:
+    for collecting in (True, False):
+        with (
+            tempfile.TemporaryDirectory(prefix="facewarp-scale-") as name,
+            standin(task_s=_waited_s(count), result_bytes=RESULT_BYTES) as service,
+        ):
+            (Path(name) / "in").mkdir()
+            (Path(name) / "face.png").write_bytes(PNG + b"face")
+            options = ["collecting"] if collecting else []
+            told = json.loads(run_module("benchmarks.scale", "wait", name, count, service.url, KEY, *options))
+        what = f"{count} tasks waited for at once, {'with' if collecting else 'without'} the collection of garbage"
+        held_up = f"the loop is held up for {told['longest_ms']:.0f} ms, {told['most_work_ms']:.0f} by its own work"
+        if collecting:
+            print(f"  {what}: {held_up}")
+        else:
+            verdict(f"{what}: {held_up}, at most 20", met=told["most_work_ms"] <= 20)
+
+
 def hold_first(client: FaceSwapClient) -> None:
     """Let the first job never get beyond its upload."""
     upload, is_first = client.shared_uploads.asset, True
@@ -183,6 +238,9 @@ def main() -> None:
         case ["serve", folder]:
             asyncio.run(serve(folder))
             return
+        case ["wait", folder, count, url, key, *options]:
+            asyncio.run(wait_for_many(folder, int(count), url, key, collecting="collecting" in options))
+            return
         case ["run", folder, count, url, key, *options]:
             asyncio.run(run_batch(folder, int(count), url, key, journal="journal" in options))
             return
@@ -190,15 +248,17 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, nargs="+", default=[1000, 20_000], help="sizes of batches")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--no-journal", action="store_true")
+    parser.add_argument("--waiting", type=int, default=10_000, help="how many tasks are waited for at once")
     parser.add_argument("--service", choices=["stand-in", "local"], default="stand-in")
     parser.add_argument("--quick", action="store_true", help="so little that the figures mean nothing")
     given = parser.parse_args()
     if given.quick:
-        given.jobs, given.rounds = [20, 60], 1
+        given.jobs, given.rounds, given.waiting = [20, 60], 1, 50
     compare(given.jobs, given.rounds, journal=not given.no_journal, service=given.service)
     for slow_taker, what in ((True, "nobody takes outcomes"), (False, "the first job never ends")):
         begun, most = asyncio.run(begun_before(1000, slow_taker=slow_taker))
         verdict(f"{what}: {begun} of 1000 jobs are begun, at most {most}", met=begun <= most + 1)
+    compare_waiting(given.waiting)
 
 
 if __name__ == "__main__":

@@ -19,7 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MB = 1024 * 1024
 SIZE = 48 * MB
-"""More than the peak may grow, and no more than that: rclone reads all of an object for each piece that it gives."""
+"""The peak grows by less, by some pieces and what the driver makes of them. No larger, for rclone reads all of an object
+for each piece that it gives."""
 
 _PROGRAM = """
 import pathlib, sys
@@ -56,4 +57,4 @@ async def test_a_large_file_there_and_back_takes_a_few_pieces_of_memory(bucket: 
     grown = int(done.stdout)
     print(f"{grown / MB:.1f} MiB more at the peak")
     assert (bucket.folder / "out" / "large.png").stat().st_size == SIZE
-    assert grown < 40 * MB
+    assert grown < SIZE

@@ -20,6 +20,7 @@ from yarl import URL
 from facewarp_async.config import ApiKey
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.server import InstantRunner, LocalService
+from facewarp_async.server.state import State
 from tests.patience import seconds
 
 if TYPE_CHECKING:
@@ -263,7 +264,7 @@ async def test_a_write_that_fails_is_a_500_and_costs_nothing(
     async with serve(credits=1) as harness:
         key = await harness.upload()
         with monkeypatch.context() as patch:
-            patch.setattr("facewarp_async.server.state._commit", fail)
+            patch.setattr(State, "_commit", fail)
             reply = await harness.call("/v1/task/get-face", {"main_key": key})
             assert (reply.status, reply.code) == (500, 500)
             assert "disk" not in reply.message
