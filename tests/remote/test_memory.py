@@ -19,8 +19,8 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MB = 1024 * 1024
 SIZE = 48 * MB
-"""The peak grows by less, by some pieces and what the driver makes of them. No larger, for rclone reads all of an object
-for each piece that it gives."""
+"""The peak grows by less, by some pieces and what the driver makes of them. No larger, for rclone reads all of an
+object for each piece that it gives."""
 
 _PROGRAM = """
 import pathlib, sys
