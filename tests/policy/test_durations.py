@@ -90,3 +90,14 @@ def test_a_copy_learns_for_itself() -> None:
     assert first.typical_s == pytest.approx(6)
     assert first.seen == 0
     assert second.seen == 1
+
+
+def test_a_task_far_slower_than_all_others_is_as_likely_done_as_not_at_any_later_time() -> None:
+    assert Durations(6).done_by(10**6, not_by_s=10**5) == 0.5
+
+
+@pytest.mark.parametrize("spread", [0.15, 0.6, 1.5])
+def test_when_a_task_is_done_does_not_jump_where_hardly_any_takes_so_long(spread: float) -> None:
+    durations = Durations(6, spread)
+    one, other = (durations.when_done(0.5, not_by_s=6 * math.exp(far * spread)) for far in (5.99, 6.01))
+    assert one < other == pytest.approx(one * math.exp(0.02 * spread), rel=0.01)

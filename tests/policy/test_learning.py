@@ -16,6 +16,7 @@ from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.learning import LearntPolling
 from facewarp_async.policy.polling import Plan, Watch
 from facewarp_async.policy.watching import WatchBook
+from facewarp_async.policy.windows import SIZES
 
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
@@ -56,6 +57,55 @@ def test_a_look_in_vain_puts_the_next_off_by_a_part_of_the_time_so_far() -> None
     look(policy, watch, 80, done=False)
     assert 80 + 0.3 * 80 <= policy.plan(watch).early <= 80 + 0.6 * 80
     assert policy.plan(watch).eager >= 80 + 0.05 * 80, "also where the batch waits for it"
+
+
+def test_the_next_look_is_put_off_by_a_twentieth_at_first_and_by_three_tenths_from_then_on() -> None:
+    """Where the durations would have it sooner."""
+    policy = polling(6, 0.15, seen=9)
+    watch = added(policy, 0)
+    for at, early in ((60, 63), (80, 104), (100, 130)):
+        look(policy, watch, at, done=False)
+        assert policy.plan(watch).early == pytest.approx(early)
+
+
+@pytest.mark.parametrize(("typical_s", "at", "early"), [(6, 60, 96), (60, 600, 660)])
+def test_the_next_look_is_put_off_by_six_tenths_at_most_and_no_more_than_a_minute(
+    typical_s: float, at: float, early: float
+) -> None:
+    policy = polling(typical_s, 1.5, seen=9)
+    watch = added(policy, 0)
+    look(policy, watch, at, done=False)
+    assert policy.plan(watch).early == pytest.approx(early)
+
+
+def test_at_first_the_service_is_believed_to_work_on_all_tasks_at_once() -> None:
+    policy = polling()
+    assert policy.window == max(SIZES)
+    assert policy.window > 10**5
+
+
+def test_nine_tasks_in_ten_are_quicker_than_a_slow_one() -> None:
+    assert polling().durations(IMAGE).done_by(polling().slow_s(IMAGE)) == pytest.approx(0.9)
+
+
+def test_the_end_is_told_of_tasks_that_wait_and_of_those_to_come() -> None:
+    policy = polling(6, 0.15)
+    assert policy.work_left_s(0, upcoming={IMAGE: 20}, over_s=100) == pytest.approx(106, rel=0.05)
+    added(policy, 200)
+    assert policy.work_left_s(202, upcoming={}, over_s=0) == pytest.approx(4, abs=1)
+
+
+def test_tasks_are_planned_anew_once_durations_have_moved_by_more_than_a_twentieth() -> None:
+    policy = polling(seen=9)
+    watches = [added(policy, 0) for _ in range(3)]
+    typical_s, early = policy.durations(IMAGE).typical_s, policy.plan(watches[2]).early
+    look(policy, watches[0], 7, done=True)
+    assert policy.plan(watches[2]).early == pytest.approx(early, rel=0.05)
+    assert [*policy.outdated()] == []
+    look(policy, watches[1], 3, done=True)
+    assert policy.durations(IMAGE).typical_s < typical_s
+    assert policy.plan(watches[2]).early < 0.95 * early
+    assert watches[2] in {*policy.outdated()}
 
 
 def test_while_nothing_is_known_only_the_oldest_of_a_kind_is_looked_at_early() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import EMPTY_POLLS, FixedPolling, Plan, Watch
 from facewarp_async.policy.rate import Priority, Spacing
+from facewarp_async.policy.retry import RetryPolicy
 
 
 def test_fixed_delays_grow_by_half_up_to_a_minute() -> None:
@@ -30,3 +31,9 @@ def test_what_is_made_up_for_puts_no_more_calls_into_any_second_than_the_rate_al
         left.append(now)
     assert min(last - first for first, last in zip(left, left[100:], strict=False)) >= 1.0
     assert left[-1] < 11, "most of the second and a half is made up for"
+
+
+def test_a_request_is_sent_six_times_after_delays_that_double_up_to_twenty_seconds() -> None:
+    delays = [RetryPolicy().delay_s(attempt, jitter=1) for attempt in range(1, 7)]
+    assert delays == [0.5, 1, 2, 4, 8, None]
+    assert [RetryPolicy(attempts=9).delay_s(attempt, jitter=1) for attempt in (6, 7, 8)] == [16, 20, 20]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import heapq
 import math
+from collections import Counter
 from collections.abc import Mapping
 
 import pytest
@@ -145,3 +146,104 @@ def test_jobs_that_were_not_begun_are_taken_for_the_mix_of_the_others() -> None:
     remaining.ended(0, 2)
     remaining.look_ahead(2)
     assert asked == [({IMAGE: 77, VIDEO: 18}, (95 + 2 * 95) / 2)]
+
+
+def test_the_first_thing_that_is_heard_of_a_job_starts_the_clock() -> None:
+    uploaded, created = Remaining(10, rate=1), Remaining(10, rate=1)
+    uploaded.uploaded(5)
+    created.created(0, 5)
+    assert None not in {uploaded.remaining_s(6), created.remaining_s(6)}
+
+
+def test_a_job_takes_two_calls_and_its_looks_which_are_one_at_least() -> None:
+    for calls_per_job, expected_s in ((5, 500), (1, 300)):
+        remaining = Remaining(100, rate=1, calls_per_job=calls_per_job)
+        remaining.begun(0)
+        assert remaining.remaining_s(0) == expected_s
+    usual = Remaining(100, rate=1)
+    usual.begun(0)
+    assert usual.remaining_s(0) == pytest.approx(305), "one look in twenty is in vain"
+
+
+@pytest.mark.parametrize("begun_at", [0, 1000])
+@pytest.mark.parametrize(("total", "expected_s"), [(50, 10 + 28), (40, 60)])
+def test_while_tasks_are_created_the_last_is_taken_for_a_slow_one_if_that_is_sooner_than_speed_has_it(
+    total: int, expected_s: float, begun_at: float
+) -> None:
+    """One is created each second, and one found done every other second: the slowest tenth after 28 seconds."""
+    remaining = Remaining(total)
+    for second in range(40):
+        remaining.created(second, begun_at + second)
+        if second >= 20 and not second % 2:
+            remaining.ended((second - 20) // 2, begun_at + second)
+    assert remaining.remaining_s(begun_at + 40) == pytest.approx(expected_s)
+
+
+def test_speed_is_told_once_five_have_ended_and_counts_from_the_first_of_them() -> None:
+    remaining = Remaining(10)
+    for job in range(10):
+        remaining.created(job, 0)
+    for job, now in enumerate((20, 30, 31, 32)):
+        remaining.ended(job, now)
+    assert remaining.remaining_s(33) is None
+    remaining.ended(4, 33)
+    assert remaining.remaining_s(34) == pytest.approx(14), "as long as the five took"
+
+
+@pytest.mark.parametrize(("gap_s", "now", "expected_s"), [(0.1, 0.5, 0.5), (1, 1000, 3500)])
+def test_the_speed_of_quick_jobs_is_told_and_that_of_ones_that_came_to_a_stop(
+    gap_s: float, now: float, expected_s: float
+) -> None:
+    """Where none has ended in the last seven tenths of the time, it is taken that one did."""
+    remaining = Remaining(10)
+    for job in range(10):
+        remaining.created(job, 0)
+    for job in range(5):
+        remaining.ended(job, job * gap_s)
+    assert remaining.remaining_s(now) == pytest.approx(expected_s, rel=0.3)
+
+
+def test_when_all_tasks_are_created_speed_does_not_count_any_more() -> None:
+    remaining = Remaining(10, foresee=lambda _upcoming, _over_s: 40.0)
+    for job in range(10):
+        remaining.created(job, job)
+        if job >= 4:
+            remaining.ended(job - 4, job)
+    remaining.look_ahead(10)
+    assert remaining.remaining_s(10) == 40
+
+
+def test_of_jobs_that_were_begun_those_tasks_are_to_come_that_were_not_created() -> None:
+    asked = list[tuple[Mapping[TaskKind, int], float]]()
+
+    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> float:
+        asked.append((upcoming, over_s))
+        return 1.0
+
+    remaining = Remaining(5, foresee=foresee)
+    for job in range(5):
+        remaining.expected(job, IMAGE if job else VIDEO)
+    remaining.created(0, 1)
+    remaining.created(1, 1)
+    remaining.ended(1, 2)
+    remaining.ended(2, 2)  # failed before
+    remaining.look_ahead(2)
+    assert asked == [(Counter({IMAGE: 2}), 0)], "at once, where any number of calls may leave"
+
+
+def test_when_all_tasks_are_created_only_looks_are_left() -> None:
+    asked = list[tuple[Mapping[TaskKind, int], float]]()
+
+    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> float:
+        asked.append((upcoming, over_s))
+        return 0.0
+
+    remaining = Remaining(3, rate=2, calls_per_job=3, foresee=foresee)
+    for job in range(3):
+        remaining.expected(job, IMAGE)
+        remaining.uploaded(0)
+        remaining.created(job, 0)
+    assert remaining.remaining_s(0) == 1.5
+    remaining.ended(0, 1)
+    remaining.look_ahead(1)
+    assert asked == [(Counter(), 0)]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from attrs import evolve
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,6 +38,7 @@ TABLE: list[tuple[FaceWarpError, bool, bool, bool]] = [
     (MalformedAnswerError("x", http_status=200), True, False, True),
     (HttpError("x", http_status=404), False, False, False),
     (HttpError("x", http_status=302), False, False, False),
+    (HttpError("x", http_status=101), False, False, True),  # not the last word on the request
     (BadRequestError("x"), False, False, False),
     (AuthenticationError("x"), False, False, False),
     (CreditsExhaustedError("x"), False, False, False),
@@ -81,3 +83,18 @@ def test_refusals_end_with_the_time_and_not_with_the_attempts() -> None:
     repetitions = Repetitions(RetryPolicy(attempts=1), creates_task=True, give_up_at=100)
     refused = RateLimitedError("x")
     assert [repetitions.delay_s(refused, now=now, jitter=1) for now in (0, 50, 99, 100)] == [0, 0, 0, None]
+
+
+def test_what_the_service_asks_for_is_not_waited_for_beyond_the_time_allowed() -> None:
+    repetitions = Repetitions(RetryPolicy(), creates_task=True, give_up_at=100)
+    asked = [RateLimitedError("x", retry_after_s=seconds) for seconds in (49, 50)]
+    assert [repetitions.delay_s(error, now=50, jitter=1) for error in asked] == [0, None]
+
+
+def test_a_policy_may_repeat_nothing_or_at_once_and_no_less() -> None:
+    policy = RetryPolicy(attempts=1, first_s=0, factor=1, longest_s=0)
+    assert policy.delay_s(1, jitter=1) is None
+    assert evolve(policy, attempts=2).delay_s(1, jitter=1) == 0
+    for wrong in ({"attempts": 0}, {"first_s": -0.1}, {"factor": 0.9}, {"longest_s": -0.1}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            evolve(policy, **wrong)

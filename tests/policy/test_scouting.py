@@ -17,8 +17,8 @@ from facewarp_async.policy.watching import WatchBook, Watched
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
 
-def polling(*, seen: int = 0, is_unlimited: bool = True) -> LearntPolling:
-    return LearntPolling({kind: Durations(6, seen=seen) for kind in TaskKind}, is_unlimited=is_unlimited)
+def polling(typical_s: float = 6, *, seen: int = 0, is_unlimited: bool = True) -> LearntPolling:
+    return LearntPolling({kind: Durations(typical_s, seen=seen) for kind in TaskKind}, is_unlimited=is_unlimited)
 
 
 def added(policy: LearntPolling, at: float, kind: TaskKind = IMAGE) -> Watch:
@@ -67,6 +67,17 @@ def test_a_look_at_a_younger_task_ends_no_lead() -> None:
     look(policy, first, 3, done=True)
     look(policy, younger, 3.5, done=False)
     assert policy.plan(other).early == 3
+    assert policy.plan(younger).early > 2 + 3, "but it has none any more itself"
+
+
+@pytest.mark.parametrize("took_s", [0.3, 3])
+def test_a_lead_holds_for_quick_tasks_too_and_one_that_is_as_old_and_not_done_ends_it(took_s: float) -> None:
+    policy = polling(2 * took_s)
+    first, _, third, fourth = (added(policy, 0) for _ in range(4))
+    look(policy, first, took_s, done=True)
+    assert policy.plan(fourth).early == took_s
+    look(policy, third, took_s, done=False)
+    assert policy.plan(fourth).early > took_s
 
 
 def test_there_are_no_leads_where_calls_are_limited_or_something_is_known() -> None:
@@ -118,6 +129,23 @@ def test_a_scout_that_takes_long_is_given_a_second_and_no_third_until_one_is_fou
     look(policy, second, 7, done=True)
     look(policy, first, 8, done=True)
     assert policy.plan(third).early == pytest.approx(policy.durations(IMAGE).when_done(0.3)), "the next one"
+
+
+def test_a_scout_takes_long_counted_from_its_beginning() -> None:
+    policy = polling(is_unlimited=False)
+    first, second = added(policy, 100), added(policy, 100)
+    look(policy, first, 103, done=False)
+    assert second not in {*policy.outdated()}
+    look(policy, first, 107, done=False)
+    assert second in {*policy.outdated()}
+
+
+def test_a_scout_that_is_struck_off_is_replaced() -> None:
+    policy = polling(is_unlimited=False)
+    first, second = added(policy, 0), added(policy, 0)
+    policy.remove(first, 1)
+    assert second in {*policy.outdated()}
+    assert policy.plan(second).early == pytest.approx(policy.durations(IMAGE).when_done(0.3))
 
 
 def test_a_task_of_an_earlier_run_that_the_batch_waits_for_is_not_looked_at_at_every_chance() -> None:

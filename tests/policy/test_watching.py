@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import random
 from collections.abc import Iterable, Mapping
 
+import pytest
 from attrs import define, field
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +15,7 @@ from facewarp_async.models import TaskKind
 from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.learning import LearntPolling
 from facewarp_async.policy.polling import FixedPolling, Plan, Watch
-from facewarp_async.policy.watching import WatchBook
+from facewarp_async.policy.watching import Entry, WatchBook
 
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
@@ -28,6 +30,7 @@ class Planned:
     bets: bool = False
     anew: list[Watch] = field(factory=list)
     asked: list[tuple[float, bool]] = field(factory=list)
+    removed: list[tuple[Watch, float]] = field(factory=list)
 
     def add(self, _watch: Watch, /) -> None:
         pass
@@ -39,8 +42,8 @@ class Planned:
     def learn(self, _watch: Watch, asked_at: float, done: bool, /) -> None:
         self.asked.append((asked_at, done))
 
-    def remove(self, _watch: Watch, _now: float, /) -> None:
-        pass
+    def remove(self, watch: Watch, now: float, /) -> None:
+        self.removed.append((watch, now))
 
     def outdated(self) -> Iterable[Watch]:
         anew, self.anew = self.anew, []
@@ -115,6 +118,91 @@ def test_plans_that_do_not_count_any_more_do_not_pile_up() -> None:
     assert book.pick(6, only_overdue=False) in watched
 
 
+def test_a_task_that_is_struck_off_is_not_looked_at_and_the_policy_is_told_once() -> None:
+    policy = Planned()
+    book = WatchBook(policy)
+    gone, other = book.add(IMAGE, 0, is_fresh=True), book.add(IMAGE, 5, is_fresh=True)
+    assert (gone in book, len(book)) == (True, 2)
+    for now in (1, 2):
+        book.remove(gone, now)
+    assert (gone in book, other in book, len(book)) == (False, True, 1)
+    assert gone.is_away
+    assert policy.removed == [(gone, 1)]
+    assert book.next_at(at_end=False) == 11
+    assert [book.pick(100, only_overdue=False) for _ in range(2)] == [other, None]
+
+
+def test_an_empty_book_has_nothing_to_look_at() -> None:
+    book = WatchBook(Planned())
+    assert book.next_at(at_end=True) == math.inf
+    assert book.pick(100, only_overdue=False, at_end=True) is None
+
+
+def test_a_task_is_overdue_from_its_late_date_on() -> None:
+    book = WatchBook(Planned())
+    watched = book.add(IMAGE, 0, is_fresh=True)
+    assert book.pick(15, only_overdue=True) is watched
+
+
+def test_looks_are_counted_and_one_without_an_answer_counts_as_one_if_it_is_the_first() -> None:
+    book = WatchBook(Planned())
+    watched = book.add(IMAGE, 0, is_fresh=True)
+    book.missed(watched, 1)
+    assert watched.looks == 1
+    for now in (10, 20):
+        book.looked(watched, now, done=False)
+    book.missed(watched, 30)
+    assert (watched.looks, watched.looked_at) == (3, 30)
+
+
+@pytest.mark.parametrize("bets", [False, True])
+def test_a_look_that_nobody_could_make_is_due_again_at_once(bets: bool) -> None:
+    book = WatchBook(Planned(bets=bets))
+    watched = book.add(IMAGE, 0, is_fresh=True)
+    for _ in range(3):
+        assert book.pick(6, only_overdue=False) is watched
+        was_away = watched.is_away
+        book.put_back(watched)
+        assert (was_away, watched.is_away) == (True, False)
+        assert book.next_at(at_end=False) == -math.inf
+    assert book.pick(6, only_overdue=False) is watched
+    assert book.pick(6, only_overdue=False) is None, "once"
+    book.remove(watched, 7)
+    book.put_back(watched)
+    assert book.next_at(at_end=False) == math.inf
+    assert book.pick(6, only_overdue=False) is None, "it was struck off meanwhile"
+
+
+def test_the_next_look_is_the_earliest_of_those_that_are_planned() -> None:
+    draw, policy = random.Random(1), Planned()
+    book = WatchBook(policy)
+    watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(20)]
+    for _ in range(2000):
+        book.missed(draw.choice(watched), draw.uniform(0, 100))
+        assert book.next_at(at_end=False) == min(each.plan.early for each in watched)
+
+
+class CountingBook(WatchBook):
+    """Counts how often it asks whether a plan still counts."""
+
+    asked = 0
+
+    @staticmethod
+    def _is_stale(entry: Entry) -> bool:
+        CountingBook.asked += 1
+        return WatchBook._is_stale(entry)
+
+
+@pytest.mark.parametrize("tasks", [200, 2000])
+def test_the_work_for_a_task_does_not_grow_with_the_number_of_the_others(tasks: int) -> None:
+    CountingBook.asked = 0
+    book = CountingBook(Planned())
+    watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(tasks)]
+    for number, each in enumerate(watched):
+        book.missed(each, 0.001 * number)
+    assert CountingBook.asked <= 4 * tasks
+
+
 def test_one_bet_is_made_at_a_time_and_one_more_with_each_that_is_won() -> None:
     book = WatchBook(Planned(bets=True))
     watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(9)]
@@ -164,12 +252,23 @@ def test_bets_keep_no_other_look_waiting() -> None:
 
 def test_the_task_that_will_be_the_last_is_looked_at_sooner() -> None:
     book = WatchBook(Planned())
-    book.add(IMAGE, 9, is_fresh=True)
+    other = book.add(IMAGE, 9, is_fresh=True)
     last = book.add(IMAGE, 10, is_fresh=True)
     assert book.next_at(at_end=True) == 13
     assert book.pick(13, only_overdue=False, at_end=False) is None
     assert book.pick(13, only_overdue=False, at_end=True) is last
     assert book.pick(13, only_overdue=False, at_end=True) is None, "one at a time"
+    book.remove(other, 14)
+    assert book.pick(100, only_overdue=False, at_end=True) is None, "nor again when it would be due"
+    book.missed(last, 100)
+    assert book.pick(103, only_overdue=False, at_end=True) is last, "so soon again, for nothing was found out"
+
+
+def test_of_up_to_four_tasks_one_is_the_last() -> None:
+    book = WatchBook(Planned())
+    for _ in range(4):
+        book.add(IMAGE, 10, is_fresh=True)
+    assert book.next_at(at_end=True) == 13
 
 
 def test_before_the_end_no_task_is_looked_at_sooner() -> None:

@@ -9,7 +9,7 @@ import pytest
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.polling import Watch
-from facewarp_async.policy.windows import Window
+from facewarp_async.policy.windows import SIZES, Window
 
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
@@ -86,3 +86,18 @@ def test_no_single_look_decides() -> None:
     window.weigh(added(window, 0), 10**6, False)
     assert window.evidence == pytest.approx(math.log(0.03), rel=1.1)
     assert window.evidence > 3 * math.log(0.03)
+
+
+def test_what_is_believed_to_queue_teaches_nothing_of_durations_when_it_is_found_done() -> None:
+    window = window_of(1)
+    worked_on, queueing = added(window, 0), added(window, 0)
+    assert list(window.finish(queueing, 9)) == [], "nobody took its place"
+    assert window.durations[IMAGE].seen == 0
+    list(window.finish(worked_on, 9))
+    assert window.durations[IMAGE].seen == 1
+
+
+def test_however_many_tasks_the_service_works_on_a_belief_holds_more_than_half_of_them_and_no_more() -> None:
+    for number in range(1, 2 * max(size for size in SIZES if size < 10_000)):
+        assert number / 2 < max(size for size in SIZES if size <= number)
+    assert max(SIZES) >= 10**6, "more than anybody has waiting"
