@@ -190,17 +190,18 @@ def test_speed_is_told_once_five_have_ended_and_counts_from_the_first_of_them() 
     assert remaining.remaining_s(34) == pytest.approx(14), "as long as the five took"
 
 
-@pytest.mark.parametrize(("gap_s", "now", "expected_s"), [(0.1, 0.5, 0.5), (1, 1000, 3500)])
+@pytest.mark.parametrize("begun_at", [0, 5000])
+@pytest.mark.parametrize(("gap_s", "took_s", "expected_s"), [(0.1, 0.5, 0.5), (1, 1000, 3500)])
 def test_the_speed_of_quick_jobs_is_told_and_that_of_ones_that_came_to_a_stop(
-    gap_s: float, now: float, expected_s: float
+    gap_s: float, took_s: float, expected_s: float, begun_at: float
 ) -> None:
     """Where none has ended in the last seven tenths of the time, it is taken that one did."""
     remaining = Remaining(10)
     for job in range(10):
-        remaining.created(job, 0)
+        remaining.created(job, begun_at)
     for job in range(5):
-        remaining.ended(job, job * gap_s)
-    assert remaining.remaining_s(now) == pytest.approx(expected_s, rel=0.3)
+        remaining.ended(job, begun_at + job * gap_s)
+    assert remaining.remaining_s(begun_at + took_s) == pytest.approx(expected_s, rel=0.3)
 
 
 def test_when_all_tasks_are_created_speed_does_not_count_any_more() -> None:
