@@ -51,6 +51,8 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "fingerprints": (*_PURE, "tests/pipeline/test_fingerprints.py"),
         "names": (*_PURE, "tests/pipeline/test_names.py", "tests/pipeline/test_long_names.py"),
         "outcomes": (*_PURE, "tests/pipeline/test_reports.py"),
+        "slots": ("-mnot slow", "tests/pipeline/test_slots.py"),
+        "stream": ("-mnot slow", "tests/pipeline/test_stream.py"),
         "run_notes": ("-mnot slow", "tests/journal/test_runs.py"),
         "memory": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("resume", "doubt", "endings", "runs"))),
         "results": ("-mnot slow", "tests/journal/test_resume.py", "tests/pipeline/test_pipeline.py"),

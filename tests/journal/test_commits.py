@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio
@@ -20,6 +23,7 @@ from facewarp_async.journal import JobRecord, JobState, Journal
 from facewarp_async.journal.commits import GroupCommits
 from facewarp_async.journal.opening import open_database
 from facewarp_async.models import Asset, MediaType, TaskKind
+from tests.patience import seconds
 
 pytestmark = pytest.mark.anyio
 
@@ -173,6 +177,30 @@ async def test_each_caller_of_a_failed_commit_has_an_error_of_its_own(path: Path
     await opened.commits.close()
 
 
+async def test_closing_is_waited_for_where_the_caller_is_cancelled_too(path: Path) -> None:
+    opened = Opened(path)
+    await opened.commits.open()
+    valve, thread = opened.valve, opened.commits._thread
+    assert valve is not None
+    assert thread is not None
+    valve.may_commit.clear()
+    opened.commits.post("INSERT INTO assets VALUES (x'01', 'realm', 'key', NULL, 0)")
+    await reached(valve)
+
+    async def close() -> None:
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await opened.commits.close()
+
+    closing = asyncio.ensure_future(close())
+    await anyio.wait_all_tasks_blocked()
+    assert not closing.done(), "the commit is still to come"
+    valve.may_commit.set()
+    await closing
+    assert valve.commits == [1]
+    assert not thread.is_alive()
+
+
 async def test_a_closed_journal_says_so(path: Path, make_record: MakeRecord) -> None:
     journal = Journal(path, realm="r")
     async with journal:
@@ -228,6 +256,19 @@ def test_a_loop_that_ends_without_closing_keeps_the_commit_and_frees_the_file(pa
         assert connection.execute("SELECT count(*) FROM assets").fetchone() == (1,)
 
 
+def test_a_program_that_does_not_close_its_journal_ends_all_the_same(path: Path) -> None:
+    program = """
+import asyncio, sys
+from facewarp_async.journal import Journal
+
+async def main():
+    await Journal(sys.argv[1], realm="r").__aenter__()
+
+asyncio.run(main())
+"""
+    subprocess.run([sys.executable, "-c", program, path], check=True, timeout=seconds(10))
+
+
 async def test_a_record_comes_back_as_it_was_written(journal: Journal, make_record: MakeRecord) -> None:
     record = make_record(
         7,
@@ -281,6 +322,16 @@ async def test_an_upload_is_forgotten_unless_another_has_taken_its_place(journal
     await journal.drop(b"content", old)
     assert await journal.get(b"content") == new
     await journal.drop(b"content", new)
+    assert await journal.get(b"content") is None
+
+
+async def test_an_upload_is_believed_to_be_there_for_a_day(journal: Journal, monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1_000_000.0
+    monkeypatch.setattr("facewarp_async.journal.journal.time", SimpleNamespace(time=lambda: now))
+    await journal.put(b"content", Asset("key"))
+    now += 24 * 3600 - 1
+    assert await journal.get(b"content") == Asset("key")
+    now += 1
     assert await journal.get(b"content") is None
 
 

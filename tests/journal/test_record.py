@@ -155,6 +155,12 @@ def test_what_earlier_versions_have_written_keeps_its_meaning() -> None:
     assert APPLICATION_ID.to_bytes(4, "big") == b"FWJL"
 
 
+def test_a_job_has_the_key_that_earlier_versions_gave_it() -> None:
+    """Else a journal would know none of its jobs, and they would be paid for again."""
+    key = job_key("https://api.example", TaskKind.MULTI_IMAGE_SWAP, [b"media", b"face"], [True, [0, 1]], 2)
+    assert key.hex() == "b9be834f02b4b44531006b696586107a38c39dc6f21d33945fc56e9d284019e6"
+
+
 @pytest.mark.parametrize(("name", "kept"), [("a\udcff", "a\udcff"), ("ä", "ä"), ("a\ud800b", "a\\ud800b")])
 def test_a_name_that_no_disk_can_have_is_kept_in_words(name: str, kept: str) -> None:
     record = JobRecord(key=b"k", kind=TaskKind.IMAGE_SWAP, media="m", name=name)

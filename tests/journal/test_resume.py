@@ -25,7 +25,7 @@ from facewarp_async.errors import (
     Stage,
     TaskTimeoutError,
 )
-from facewarp_async.journal import JobState
+from facewarp_async.journal import JobRecord, JobState, Journal, job_key
 from facewarp_async.models import Asset, DetectFaces, FaceDetection, ImageSwap, Job, MultiFaceSwap, TaskKind
 from facewarp_async.pipeline import Completed, Failed, Skipped, StageBegun
 from facewarp_async.server import CREATES, GET, PUT, Fault, FaultRule, Work, WorkError
@@ -358,6 +358,47 @@ async def test_a_detection_that_is_done_is_told_from_the_journal(world: World) -
     assert [face.key for face in second.result.faces] == [face.key for face in first.result.faces]
     assert [face.kps for face in second.result.faces] == [face.kps for face in first.result.faces]
     assert {face.url for face in second.result.faces} == {""}
+
+
+async def test_jobs_are_known_by_what_earlier_versions_knew_them_by(world: World) -> None:
+    """Contents in the order of what is swapped, options, and how many before were the same, from 0."""
+    media, face, other = world.media(0), world.face, world.media("other")
+    await world.run([
+        ImageSwap(media, face),
+        ImageSwap(media, face),
+        ImageSwap(media, face, hd=True),
+        DetectFaces(media),
+        MultiFaceSwap(media, {1: other, 0: face}),
+    ])  # fmt: skip
+    contents = {path: hashlib.sha256(path.read_bytes()).digest() for path in (media, face, other)}
+    swap = [contents[media], contents[face]]
+    realm = world.client.provider.realm or world.client.provider.base_url
+    assert {record.key for record in await world.records()} == {
+        job_key(realm, TaskKind.IMAGE_SWAP, swap, [False], 0),
+        job_key(realm, TaskKind.IMAGE_SWAP, swap, [False], 1),
+        job_key(realm, TaskKind.IMAGE_SWAP, swap, [True], 0),
+        job_key(realm, TaskKind.FACE_DETECTION, [contents[media]], [], 0),
+        job_key(realm, TaskKind.MULTI_IMAGE_SWAP, [*swap, contents[other]], [False, [0, 1]], 0),
+    }
+
+
+async def test_each_job_that_was_recalled_is_released_however_it_ended(world: World) -> None:
+    """A journal in another process would keep it from all others."""
+    recalled, released = list[bytes](), list[bytes]()
+
+    class Noting(Journal):
+        async def recall(self, key: bytes, kind: TaskKind, media: str) -> JobRecord:
+            recalled.append(key)
+            return await super().recall(key, kind, media)
+
+        def release(self, key: bytes) -> None:
+            released.append(key)
+
+    world.service.faults.add(FaultRule(Fault.REFUSED, SWAP, code=999, times=1))
+    report = await world.run(world.jobs(3), journal=Noting(world.journal, realm="r"))
+    assert (report.completed, report.failed) == (2, 1)
+    assert len(recalled) == 3
+    assert sorted(released) == sorted(recalled)
 
 
 async def test_jobs_of_assets_are_known_by_their_keys(world: World) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import anyio.to_thread
@@ -13,13 +15,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from facewarp_async.errors import ConnectError, CreditsExhaustedError, InDoubtError, MissingFileError, NoFaceError
+from facewarp_async.errors import (
+    ConnectError,
+    CreditsExhaustedError,
+    InDoubtError,
+    MissingFileError,
+    NoFaceError,
+    Stage,
+)
 from facewarp_async.journal import Ending, JobRecord, JobState, Journal, RunRecord, parse_steps
 from facewarp_async.journal.opening import open_database
 from facewarp_async.journal.schema import MIGRATIONS
 from facewarp_async.models import ImageSwap, TaskKind
 from facewarp_async.pipeline.run_notes import RunNotes
-from facewarp_async.server import Fault, FaultRule, Work, WorkError
+from facewarp_async.server import GET, Fault, FaultRule, Work, WorkError
 from facewarp_async.wire.requests import CREATE_PATHS, TASK_PATH, UPLOAD_URL_PATH
 
 pytestmark = pytest.mark.anyio
@@ -74,6 +83,71 @@ async def test_each_run_counts_its_own_calls(world: World) -> None:
     assert (first.calls[SWAP], dict(second.calls)) == (2, {})
 
 
+async def test_a_run_is_interrupted_though_one_of_its_batches_was_done(world: World) -> None:
+    async with world.pipeline() as pipeline:
+        await pipeline.collect(world.jobs(1))
+        pipeline.stream(world.jobs(2))
+    (run,) = await runs(world)
+    assert run.ending is Ending.INTERRUPTED, "nobody has waited for the other one"
+
+
+async def test_while_jobs_are_written_down_a_run_is_looked_at_once_a_second(
+    path: Path, make_record: Callable[..., JobRecord], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, looks = 100.0, 0
+
+    def look() -> RunRecord:
+        nonlocal looks
+        looks += 1
+        return RunRecord(provider="p", began_at=1.0, seen_at=float(looks))
+
+    clock = SimpleNamespace(monotonic=lambda: now, time=time.time)
+    monkeypatch.setattr("facewarp_async.journal.journal.time", clock)
+    async with Journal(path, realm="r") as journal:
+        journal.begin_run(look)
+        seen = []
+        for at in (100.0, 100.9, 101.0, 101.5, 101.9, 102.0, 110.0, 110.9):
+            now = at
+            await journal.write(make_record())
+            seen.append(looks)
+        assert seen == [1, 1, 2, 2, 2, 3, 4, 4]
+        assert [run.seen_at for run in await journal.runs()] == [4.0], "what a crash would leave"
+
+
+async def test_a_run_that_has_ended_is_looked_at_no_more(path: Path, make_record: Callable[..., JobRecord]) -> None:
+    looks = 0
+
+    def look() -> RunRecord:
+        nonlocal looks
+        looks += 1
+        return RunRecord(provider="p", began_at=1.0, seen_at=float(looks))
+
+    async with Journal(path, realm="r") as journal:
+        journal.begin_run(look)
+        journal.end_run()
+        await journal.write(make_record())
+        journal.end_run()
+        assert [run.seen_at for run in await journal.runs()] == [2.0]
+    assert looks == 2
+
+
+async def test_a_reason_that_names_a_file_of_any_bytes_is_written_down(path: Path) -> None:
+    async with Journal(path, realm="r") as journal:
+        journal.begin_run(lambda: RunRecord(provider="p", began_at=1.0, seen_at=2.0, reason="a\udcff.png: disk full"))
+        (run,) = await journal.runs()
+    assert run.reason == "a\\udcff.png: disk full"
+
+
+def test_of_a_run_that_has_just_begun_there_are_no_calls_no_ending_and_no_reason() -> None:
+    run = RunRecord(provider="p", began_at=1.0, seen_at=1.0)
+    assert (dict(run.calls), run.ending, run.reason) == ({}, None, "")
+
+
+def test_the_words_for_endings_that_earlier_versions_have_written_are_the_same() -> None:
+    """They lie in people's journals."""
+    assert [ending.value for ending in Ending] == ["finished", "stopped", "interrupted"]
+
+
 async def test_the_steps_of_a_job_are_kept_with_their_times(world: World) -> None:
     before = time.time()
     await world.run(world.jobs(1))
@@ -124,6 +198,19 @@ async def test_an_error_that_may_pass_is_remembered_until_the_job_is_done(world:
     assert (record.state, record.error) == (JobState.DONE, None)
 
 
+async def test_a_file_that_cannot_be_used_is_noted_with_the_stage_that_has_seen_it(world: World) -> None:
+    await world.run([ImageSwap(world.folder / "missing.png", world.face)])
+    (record,) = await world.records()
+    assert (record.error.stage, record.error.task_id) == (Stage.CHECK, None)
+
+
+async def test_a_download_that_failed_is_noted_with_its_stage_and_its_task(world: World) -> None:
+    world.service.faults.add(FaultRule(Fault.EXPIRED_URL, GET))
+    await world.run(world.jobs(1))
+    (record,) = await world.records()
+    assert (record.error.stage, record.error.task_id) == (Stage.DOWNLOAD, record.tasks[TaskKind.IMAGE_SWAP])
+
+
 async def test_what_stopped_the_batch_is_the_runs_and_jobs_that_were_not_begun_are_named(
     start_world: StartWorld,
 ) -> None:
@@ -148,6 +235,16 @@ async def test_a_file_that_cannot_be_used_is_told_of_and_has_no_part_in_going_on
     (world.folder / "later.png").write_bytes(world.media(7).read_bytes())
     report = await world.run([job])
     assert report.completed == 1
+
+
+@pytest.mark.parametrize(("name", "noted"), [("later", b"later"), ("a\udcff", b"a\\udcff")])
+async def test_a_job_whose_file_cannot_be_used_has_the_key_that_earlier_versions_gave_it(
+    world: World, name: str, noted: bytes
+) -> None:
+    """Else a report would list it twice."""
+    await world.run([ImageSwap(world.folder / f"{name}.png", world.face)])
+    (record,) = await world.records()
+    assert (record.key, record.name) == (hashlib.sha256(b"name:" + noted).digest(), name)
 
 
 async def test_a_file_that_was_renamed_is_known_by_its_new_name(world: World) -> None:

@@ -618,6 +618,26 @@ async def test_the_report_counts_and_measures(serve: Serve) -> None:
     assert failed(report.outcomes[5]).durations_s[Stage.WAIT] >= 0.2
 
 
+async def test_a_report_says_how_long_its_batch_took(bench: Bench) -> None:
+    begun = time.monotonic()
+    async with bench.pipeline() as pipeline:
+        report = await pipeline.collect(bench.swaps(1))
+    assert 0 < report.elapsed_s <= time.monotonic() - begun
+
+
+async def test_a_job_that_failed_says_how_long_it_was_where_it_did(bench: Bench) -> None:
+    missing = bench.folder / "none.png"
+    (outcome,) = await bench.outcomes([ImageSwap(missing, missing)])
+    assert set(failed(outcome).durations_s) == {Stage.CHECK}
+
+
+async def test_a_pipeline_keeps_nothing_of_jobs_that_have_ended(bench: Bench) -> None:
+    """A source may have no end."""
+    async with bench.pipeline() as pipeline:
+        await pipeline.collect([*bench.swaps(2), DetectFaces(bench.folder / "none.png")])
+        assert not pipeline._active
+
+
 async def test_no_jobs_make_an_empty_report(bench: Bench) -> None:
     """Nothing to do is done at once, without a call."""
     async with bench.pipeline() as pipeline:

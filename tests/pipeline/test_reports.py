@@ -37,3 +37,7 @@ def test_an_outcome_is_this_runs_and_has_no_file_unless_it_is_said() -> None:
 def test_of_an_empty_batch_there_is_nothing_to_count() -> None:
     report = BatchReport(outcomes=[], elapsed_s=0.0)
     assert (report.completed, report.failed, report.skipped, report.durations_s) == (0, 0, 0, {})
+
+
+def test_a_report_shows_what_it_tells_and_not_how_it_counts() -> None:
+    assert repr(BatchReport(outcomes=[], elapsed_s=1.5)) == "BatchReport(outcomes=[], elapsed_s=1.5, stopped_by=None)"

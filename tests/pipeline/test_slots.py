@@ -63,6 +63,21 @@ async def test_as_many_go_at_once_as_there_are_slots() -> None:
     assert most == 3
 
 
+async def test_slots_that_were_given_back_are_as_many_as_before() -> None:
+    slots = UploadSlots(2)
+    with anyio.fail_after(5):
+        for _ in range(3):
+            async with slots.of(IMAGE), slots.of(VIDEO):
+                pass
+        await slots.acquire(0)
+        await slots.acquire(0)
+        third = asyncio.ensure_future(slots.acquire(0))
+        await anyio.wait_all_tasks_blocked()
+        assert not third.done(), "both are held"
+        slots.release()
+        await third
+
+
 @pytest.mark.slow
 @given(st.lists(st.sampled_from(["wait", "release", "cancel first", "cancel last", "turn"]), max_size=60))
 def test_no_slot_is_lost_whoever_is_cancelled_when(steps: list[str]) -> None:

@@ -252,6 +252,29 @@ async def test_an_error_of_the_source_comes_where_its_next_job_would_have(asynch
         assert await places(stream) == []
 
 
+async def test_nothing_more_is_read_of_a_source_that_has_failed_though_it_could_go_on() -> None:
+    """As a loop over it would end: who reads a table has no use for what follows a row that cannot be read."""
+    asked = 0
+
+    class Source(Iterator[ImageSwap]):
+        def __next__(self) -> ImageSwap:
+            nonlocal asked
+            asked += 1
+            if asked == 3:
+                raise LookupError("the third row")
+            return jobs(asked)[-1]
+
+    work = Work()
+    async with run(Source(), work, workers=3) as stream:
+        await settle()
+        work.let_go(range(10))
+        assert [await take(stream), await take(stream)] == [0, 1]
+        with pytest.raises(LookupError):
+            await anext(stream)
+        assert await places(stream) == []
+    assert (asked, work.begun) == (3, [0, 1])
+
+
 @pytest.mark.parametrize("ordered", [True, False])
 async def test_an_unforeseen_exception_ends_the_jobs_and_is_raised_to_the_taker(ordered: bool) -> None:
     """It comes as it was raised, after the outcomes that were ready; nothing hangs or goes on."""
@@ -268,6 +291,21 @@ async def test_an_unforeseen_exception_ends_the_jobs_and_is_raised_to_the_taker(
         assert caught.value is crash
         assert await places(stream) == []
         assert work.running == 0
+
+
+async def test_what_is_no_exception_is_not_kept_from_who_runs_the_jobs() -> None:
+    """An interrupt is nothing that a taker of outcomes would look for."""
+
+    class Interrupt(BaseException):
+        pass
+
+    work = Work()
+    work.errors[0] = Interrupt()
+    work.let_go([0])
+    with pytest.raises(BaseExceptionGroup) as caught:
+        async with run(jobs(3), work) as stream:
+            assert await places(stream) == []
+    assert caught.group_contains(Interrupt)
 
 
 async def test_of_several_unforeseen_exceptions_one_is_raised_and_no_group() -> None:
@@ -330,6 +368,38 @@ async def test_how_many_jobs_are_left_is_known_once_the_last_was_read() -> None:
         assert stream._left() == 0
 
 
+async def test_it_is_complete_once_all_jobs_that_there_are_have_their_outcomes() -> None:
+    work = Work()
+    async with run(jobs(2), work) as stream:
+        await settle()
+        work.let_go([0])
+        await settle()
+        assert not stream.is_complete
+        work.let_go([1])
+        await settle()
+        assert stream.is_complete, "whether they were taken or not"
+
+
+@pytest.mark.parametrize("end", ["closed", "a crash", "no more jobs to read"])
+async def test_it_is_not_complete_where_something_has_ended_it_before(end: str) -> None:
+    def source() -> Iterator[ImageSwap]:
+        yield from jobs(2)
+        if end == "no more jobs to read":
+            raise LookupError(end)
+
+    work = Work()
+    if end == "a crash":
+        work.errors[1] = ZeroDivisionError(end)
+    async with run(source(), work) as stream:
+        await settle()
+        if end == "closed":
+            await stream.aclose()
+        work.let_go([0, 1])
+        await settle()
+        assert stream._ended
+        assert not stream.is_complete
+
+
 async def test_a_taker_that_gives_up_loses_no_outcome() -> None:
     """A wait for the next outcome may be cancelled and begun again."""
     work = Work()
@@ -341,6 +411,24 @@ async def test_a_taker_that_gives_up_loses_no_outcome() -> None:
                 await anext(stream)
         work.let_go(range(3))
         assert await places(stream) == [0, 1, 2]
+
+
+async def test_who_takes_all_and_gives_up_ends_the_jobs() -> None:
+    work = Work()
+    async with run(jobs(3), work) as stream:
+        await settle()
+        assert work.running == 3
+        with anyio.CancelScope() as scope:
+            scope.cancel()
+            await stream._all()
+        await settle()
+        assert work.running == 0
+
+
+async def test_all_that_were_not_taken_are_taken_at_once() -> None:
+    async with run(jobs(5)) as stream:
+        assert await take(stream) == 0
+        assert [place(outcome) for outcome in await stream._all()] == [1, 2, 3, 4]
 
 
 async def test_several_takers_share_the_outcomes() -> None:
