@@ -43,6 +43,10 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "record": (*_PURE, "tests/journal/test_record.py"),
         "steps": (*_PURE, "tests/journal/test_steps.py"),
         "runs": ("-mnot slow", "tests/journal/test_runs.py"),
+        "journal": (
+            "-mnot slow",
+            *(f"tests/journal/test_{name}.py" for name in ("small_promises", "commits", "runs", "doubt", "resume")),
+        ),
     },
     "pipeline": {
         "": ("-mnot slow", *(f"tests/pipeline/test_{name}.py" for name in ("pipeline", "stream"))),
@@ -51,6 +55,11 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "fingerprints": (*_PURE, "tests/pipeline/test_fingerprints.py"),
         "names": (*_PURE, "tests/pipeline/test_names.py", "tests/pipeline/test_long_names.py"),
         "outcomes": (*_PURE, "tests/pipeline/test_reports.py"),
+        "pipeline": (
+            "-mnot slow",
+            "tests/pipeline/test_pipeline.py",
+            *(f"tests/journal/test_{name}.py" for name in ("runs", "resume")),
+        ),
         "slots": ("-mnot slow", "tests/pipeline/test_slots.py"),
         "stream": ("-mnot slow", "tests/pipeline/test_stream.py"),
         "run_notes": ("-mnot slow", "tests/journal/test_runs.py"),

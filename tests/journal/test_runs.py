@@ -28,7 +28,7 @@ from facewarp_async.journal.opening import open_database
 from facewarp_async.journal.schema import MIGRATIONS
 from facewarp_async.models import ImageSwap, TaskKind
 from facewarp_async.pipeline.run_notes import RunNotes
-from facewarp_async.server import GET, Fault, FaultRule, Work, WorkError
+from facewarp_async.server import GET, PUT, Fault, FaultRule, Work, WorkError
 from facewarp_async.wire.requests import CREATE_PATHS, TASK_PATH, UPLOAD_URL_PATH
 
 pytestmark = pytest.mark.anyio
@@ -204,11 +204,15 @@ async def test_a_file_that_cannot_be_used_is_noted_with_the_stage_that_has_seen_
     assert (record.error.stage, record.error.task_id) == (Stage.CHECK, None)
 
 
-async def test_a_download_that_failed_is_noted_with_its_stage_and_its_task(world: World) -> None:
-    world.service.faults.add(FaultRule(Fault.EXPIRED_URL, GET))
+@pytest.mark.parametrize(("call", "stage"), [(PUT, Stage.UPLOAD), (GET, Stage.DOWNLOAD)])
+async def test_what_a_transfer_met_is_noted_with_its_stage_and_the_jobs_task(
+    world: World, call: str, stage: Stage
+) -> None:
+    world.service.faults.add(FaultRule(Fault.EXPIRED_URL, call))
     await world.run(world.jobs(1))
     (record,) = await world.records()
-    assert (record.error.stage, record.error.task_id) == (Stage.DOWNLOAD, record.tasks[TaskKind.IMAGE_SWAP])
+    assert (record.error.stage, record.error.task_id) == (stage, record.tasks.get(TaskKind.IMAGE_SWAP))
+    assert bool(record.tasks) is (call == GET)
 
 
 async def test_what_stopped_the_batch_is_the_runs_and_jobs_that_were_not_begun_are_named(

@@ -625,10 +625,11 @@ async def test_a_report_says_how_long_its_batch_took(bench: Bench) -> None:
     assert 0 < report.elapsed_s <= time.monotonic() - begun
 
 
-async def test_a_job_that_failed_says_how_long_it_was_where_it_did(bench: Bench) -> None:
-    missing = bench.folder / "none.png"
-    (outcome,) = await bench.outcomes([ImageSwap(missing, missing)])
-    assert set(failed(outcome).durations_s) == {Stage.CHECK}
+async def test_a_job_that_failed_says_how_long_it_was_where_it_did_too(serve: Serve) -> None:
+    async with serve(runner=InstantRunner(fail=work_errors)) as bench:
+        (outcome,) = await bench.outcomes([DetectFaces(bench.picture("code602"))])
+    assert failed(outcome).stage is Stage.WAIT
+    assert set(failed(outcome).durations_s) == {Stage.CHECK, Stage.UPLOAD, Stage.CREATE, Stage.WAIT}
 
 
 async def test_a_pipeline_keeps_nothing_of_jobs_that_have_ended(bench: Bench) -> None:
