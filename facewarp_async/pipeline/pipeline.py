@@ -268,7 +268,6 @@ class SwapPipeline:
 
     async def _finish(self, run: JobRun, name: str, result: Result) -> Completed:
         path = await self._fetch(run, name, result)
-        run.end()
         return Completed(job=run.job, result=result, path=path, durations_s=run.durations_s)
 
     async def _fetch(self, run: JobRun, name: str, result: Result) -> Location | None:

@@ -181,7 +181,6 @@ class WatchBook:
         if watched in self._live:
             self._made.discard(watched)
             watched.is_away = False
-            watched.version += 1
             self._push_due(watched)
 
     def _last(self, at_end: bool) -> Watched | None:

@@ -52,10 +52,9 @@ class Window:
 
     def weigh(self, watch: Watch, asked_at: float, done: bool) -> None:
         """Compare what a look has found with what was to be expected."""
-        began_at, probable = watch.begins[self.index], 0.0
-        if began_at < math.inf:
-            durations = self.durations[watch.taken_for]
-            probable = durations.done_by(asked_at - began_at, not_by_s=watch.known_s(began_at))
+        began_at = watch.begins[self.index]
+        durations = self.durations[watch.taken_for]
+        probable = durations.done_by(asked_at - began_at, not_by_s=watch.known_s(began_at))
         probable = min(max(probable, _LEAST), _MOST)
         self.evidence = _FADING * self.evidence + math.log(probable if done else 1 - probable)
 
