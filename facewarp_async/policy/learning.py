@@ -7,8 +7,8 @@ How it works, from the bottom up:
   to all, with durations of its own (`windows.py`). Looks judge them. Believed is the largest that explains the looks
   about as well as the best does: one that is too large is found out by looks that come too early, one that is too small
   never would be, for late looks always succeed.
-- **Plans.** A look is worth a call once its task is done with a probability of 0.85, as the durations have it from its
-  believed beginning: then six looks find five tasks done. At 0.98 it is overdue. The last task of a batch is looked at
+- **Plans.** A look is worth a call once its task is done with a probability of 0.9, as the durations have it from its
+  believed beginning: then ten looks find nine tasks done. At 0.98 it is overdue. The last task of a batch is looked at
   from 0.15 on, for the batch is not over before. A task that is believed to queue is not looked at.
 - **Bets.** Where beliefs about as good as the best differ on whether a task has begun at all, a look at it decides
   between them. One such look is made at a time, and one more with each that finds its task done in a row. So of
@@ -35,7 +35,7 @@ from facewarp_async.policy.outlook import work_left_s
 from facewarp_async.policy.polling import Plan, Watch
 from facewarp_async.policy.windows import SIZES, Window
 
-_EAGER, _EARLY, _LATE = 0.15, 0.85, 0.98
+_EAGER, _EARLY, _LATE = 0.15, 0.9, 0.98
 _SCOUT, _SCOUTED, _MOST_SCOUTS = 0.3, 4, 2
 _FIRST_SCOUT, _FIRST_GAP = 0.07, 0.9
 """The gap is a share of the time that the first scout has taken, where one task is worked on. More tasks gain more by

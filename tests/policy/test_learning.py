@@ -46,7 +46,7 @@ def test_a_look_comes_when_most_tasks_are_done_and_is_overdue_when_nearly_all_ar
     policy = polling(seen=9)
     plan, durations = policy.plan(added(policy, 100)), policy.durations(IMAGE)
     shares = [durations.done_by(at - 100) for at in (plan.eager, plan.early, plan.late)]
-    assert shares == pytest.approx([0.15, 0.85, 0.98])
+    assert shares == pytest.approx([0.15, 0.9, 0.98])
 
 
 def test_a_look_in_vain_puts_the_next_off_by_a_part_of_the_time_so_far() -> None:
@@ -126,7 +126,7 @@ def test_once_four_were_found_done_nobody_is_looked_at_ahead() -> None:
     for watch in watches[:4]:
         look(policy, watch, 5, done=True)
     for watch in [*watches[4:], added(policy, 10)]:
-        assert policy.plan(watch).early == pytest.approx(watch.created_at + policy.durations(IMAGE).when_done(0.85))
+        assert policy.plan(watch).early == pytest.approx(watch.created_at + policy.durations(IMAGE).when_done(0.9))
 
 
 def test_a_task_of_an_earlier_run_is_due_at_once_and_teaches_nothing() -> None:

@@ -58,7 +58,7 @@ def test_tasks_as_old_as_the_first_one_that_was_found_done_are_looked_at_until_o
     look(policy, third, 3.1, done=False)
     assert {second, third, fourth, younger} <= {*policy.outdated()}
     assert policy.plan(third).early > 3.1
-    assert policy.plan(fourth).early == pytest.approx(policy.durations(IMAGE).when_done(0.85))
+    assert policy.plan(fourth).early == pytest.approx(policy.durations(IMAGE).when_done(0.9))
 
 
 def test_a_look_at_a_younger_task_ends_no_lead() -> None:
@@ -84,7 +84,7 @@ def test_there_are_no_leads_where_calls_are_limited_or_something_is_known() -> N
     for policy in (polling(is_unlimited=False), polling(seen=4)):
         first, _, third = (added(policy, 0) for _ in range(3))
         look(policy, first, 3, done=True)
-        assert policy.plan(third).early == pytest.approx(policy.durations(IMAGE).when_done(0.85))
+        assert policy.plan(third).early == pytest.approx(policy.durations(IMAGE).when_done(0.9))
 
 
 def test_the_provider_tells_whether_calls_are_limited() -> None:
@@ -110,7 +110,7 @@ def test_a_task_that_began_a_moment_before_it_was_looked_at_in_vain_is_given_its
     assert 5 < began_at < 12
     late.looks, late.looked_at = 1, began_at + 0.5
     assert policy.plan(late).early == pytest.approx(
-        began_at + policy.durations(IMAGE).when_done(0.85, not_by_s=0.5), rel=0.01
+        began_at + policy.durations(IMAGE).when_done(0.9, not_by_s=0.5), rel=0.01
     )
 
 
