@@ -30,6 +30,7 @@ from facewarp_async.distributed.shards import Attempt, Shards
 from facewarp_async.distributed.slots import TaskSlots
 from facewarp_async.distributed.turns import LIFE_S, HeldSpacing
 from facewarp_async.distributed.values import RunSettings
+from facewarp_async.distributed.worker import Part
 from facewarp_async.errors import ClusterError, ConnectError, FaceWarpError
 from facewarp_async.journal import JobRecord, JobState, Journal
 from facewarp_async.models import Asset, TaskKind
@@ -364,6 +365,18 @@ async def test_nobody_goes_on_with_the_jobs_of_a_worker_that_leaves_before_it_ha
         active.leave(retired)
     writing.cancel()
     assert not active._leaving
+
+
+async def test_a_worker_that_is_told_to_leave_ends_its_shards_and_begins_no_other() -> None:
+    part, wire = Part(), Wire()
+    part.link = Link(wire, part, name="coordinator")
+    shard = anyio.CancelScope()
+    part._scopes.add(shard)
+    part.note("leave", ())
+    assert shard.cancel_called
+    assert not wire.is_closed, "it may still have to tell of creates"
+    await part.run_shard(1)
+    assert wire.said == []
 
 
 async def test_a_worker_that_leaves_and_tells_nothing_is_waited_for_no_longer_than_it_may_take(
