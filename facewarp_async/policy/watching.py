@@ -16,10 +16,10 @@ _END_TASKS = 4
 """With so few tasks left the batch waits for the one that will be the last."""
 
 _MOVED_AT_ONCE = 256
-"""How many tasks one look may find due: when thousands are, the next look goes on where it ended."""
+"""How many tasks may be found due at a time: when thousands are, the next time goes on where this one ended."""
 
 _PLANNED_AT_ONCE = 32
-"""How many tasks one look may plan anew, likewise."""
+"""How many tasks may be planned anew at a time, likewise."""
 
 _NEVER = Plan(math.inf, math.inf, math.inf)
 
@@ -57,7 +57,8 @@ class WatchBook:
         self._made: set[Watched] = set()
         self._may_be_made = 1
         self._outdated: dict[Watch, None] = {}
-        self._is_behind = False
+        self.is_behind = False
+        """Whether there was more to take into account than is done at a time."""
 
     def __len__(self) -> int:
         return len(self._live)
@@ -87,7 +88,7 @@ class WatchBook:
         watched.version += 1
         watched.is_away = True
         self._policy.remove(watched, now)
-        self._settle(watched)
+        self._made.discard(watched)
 
     def _plan(self, watched: Watched) -> None:
         watched.version += 1
@@ -95,27 +96,28 @@ class WatchBook:
         if watched.plan.early < math.inf:
             self._push(self._planned, (watched.plan.early, watched.number, watched.version, watched))
 
-    def _settle(self, watched: Watched) -> None:
-        """Let another bet be made, if this was one, and plan anew what has to be."""
-        self._made.discard(watched)
+    def catch_up(self, now: float) -> None:
+        """Take what has happened since into account, as much of it as takes a millisecond or two.
+
+        It is called before looks are picked, and again soon while `is_behind`.
+        """
         self._plan_anew()
+        self._move_due(now)
 
     def _plan_anew(self) -> None:
         for _ in range(_PLANNED_AT_ONCE):
             if not self._outdated:
                 self._outdated = dict.fromkeys(self._policy.outdated())
                 if not self._outdated:
-                    self._is_behind = False
+                    self.is_behind = False
                     return
             watched, _ = self._outdated.popitem()
             if isinstance(watched, Watched) and watched in self._live and not watched.is_away:
                 self._plan(watched)
-        self._is_behind = True
+        self.is_behind = True
 
     def next_at(self, *, at_end: bool) -> float:
         """Return when the next look may be worth a call."""
-        if self._is_behind:
-            return -math.inf
         self._drop_stale(self._planned)
         if due := self._most_overdue():
             return math.inf if due is self._bets and not self._can_bet() else -math.inf
@@ -131,8 +133,6 @@ class WatchBook:
             only_overdue: Whether a look that is merely due can wait, because other calls do.
             at_end: Whether nothing is left to create: the last task is looked at sooner.
         """
-        self._plan_anew()
-        self._move_due(now)
         if due := self._most_overdue():
             may_go = due is self._due or self._can_bet()
             if may_go and (not only_overdue or due[0][0] <= now):
@@ -199,7 +199,7 @@ class WatchBook:
         if not done and watched in self._live:
             watched.is_away = False
             self._plan(watched)
-        self._settle(watched)
+        self._made.discard(watched)
 
     def missed(self, watched: Watched, now: float) -> None:
         """Note that a look brought no answer: it is tried again as if it had just been planned."""
@@ -208,7 +208,7 @@ class WatchBook:
             watched.looked_at = now
             watched.looks = max(watched.looks, 1)
             self._plan(watched)
-        self._settle(watched)
+        self._made.discard(watched)
 
     @staticmethod
     def _is_stale(entry: Entry) -> bool:

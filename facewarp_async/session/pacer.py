@@ -19,7 +19,7 @@ from facewarp_async.policy.watching import WatchBook, Watched
 _EARLY_S = 1e-4
 """By how much the loop may fire a timer before its time."""
 
-_SLICE = 24
+_SLICE = 6
 """How many calls may leave in one turn of the loop, so that thousands that are due at once do not hold it up."""
 
 _CALLS_A_JOB = 3
@@ -219,6 +219,7 @@ class Pacer:
         self._soon = None
         now = asyncio.get_running_loop().time() + _EARLY_S
         self._expire(now)
+        self._book.catch_up(now)
         for _ in range(_SLICE):
             if self._spacing.next_at() > now or not self._let_one_go(now):
                 break
@@ -272,7 +273,7 @@ class Pacer:
 
     def _arm(self) -> None:
         work_at = -math.inf if self._waiting else self._book.next_at(at_end=True)
-        at = max(self._spacing.next_at(), work_at)
+        at = -math.inf if self._book.is_behind else max(self._spacing.next_at(), work_at)
         if self._deadlines:
             at = min(at, self._deadlines[0][0])
         if self._timer is not None:

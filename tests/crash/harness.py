@@ -89,9 +89,13 @@ def main() -> int:
     parser.add_argument("--grace-s", type=float, default=swaps.GRACE_S, help="how long creates may take after a signal")
     options = parser.parse_args()
     swaps.GRACE_S = options.grace_s
+    unlimited = resource.getrlimit(resource.RLIMIT_FSIZE)
     if options.max_file_bytes is not None:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (options.max_file_bytes, options.max_file_bytes))
-    return asyncio.run(run_until_signalled(options))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (options.max_file_bytes, unlimited[1]))
+    try:
+        return asyncio.run(run_until_signalled(options))
+    finally:  # what measures the tests writes a file of its own at the end
+        resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 
 
 if __name__ == "__main__":

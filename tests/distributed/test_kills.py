@@ -46,10 +46,13 @@ def batch(clusters: ModuleType, cluster: Any, tmp_path: Path) -> Batch:
 
 
 async def after_harm(account: Any, cluster: Any, harm: Callable[[subprocess.Popen[str]], None]) -> list[dict[str, Any]]:
-    """Start the program, harm it when it has created some tasks, start it again, and return what it has told then."""
+    """Start the program, harm it when it has told of a job, start it again, and return what it has told then."""
     async with cluster.client(2):
         pass
     program = account.start_program(cluster)
+    assert program.stdout is not None
+    for _ in range(2):  # that it is ready, and a job's outcome
+        await anyio.to_thread.run_sync(program.stdout.readline)
     await account.until_begun(15, program)
     harm(program)
     await anyio.to_thread.run_sync(program.communicate)

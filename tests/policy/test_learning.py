@@ -181,7 +181,9 @@ def test_it_finds_out_how_many_tasks_the_service_works_on(workers: int) -> None:
             watch = book_of.add(IMAGE, now, is_fresh=True)
             ends[watch] = max(now, free_at[0]) + 5 * draw.lognormvariate(0, 0.45)
             heapq.heapreplace(free_at, ends[watch])
+        book_of.catch_up(now)
         now = max(now, book_of.next_at(at_end=False))
+        book_of.catch_up(now)
         found = book_of.pick(now, only_overdue=False)
         if found is not None:
             done = ends[found] <= now

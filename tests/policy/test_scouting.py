@@ -167,6 +167,7 @@ def test_tasks_that_take_the_same_time_together_are_noticed_within_a_fifth_of_it
         book.add(IMAGE, now, is_fresh=True)
     answers: list[tuple[float, Watched]] = []
     while len(book):
+        book.catch_up(now)
         while (watched := book.pick(now, only_overdue=False, at_end=True)) is not None:
             answers.append((now + 0.01, watched))
             looks += 1

@@ -15,7 +15,7 @@ from facewarp_async.models import TaskKind
 from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.learning import LearntPolling
 from facewarp_async.policy.polling import FixedPolling, Plan, Watch
-from facewarp_async.policy.watching import Entry, WatchBook
+from facewarp_async.policy.watching import Entry, WatchBook, Watched
 
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
@@ -56,28 +56,34 @@ class Planned:
         return None
 
 
+def pick(book: WatchBook, now: float, *, only_overdue: bool, at_end: bool = False) -> Watched | None:
+    """Pick as the pacer does."""
+    book.catch_up(now)
+    return book.pick(now, only_overdue=only_overdue, at_end=at_end)
+
+
 def test_no_task_is_looked_at_before_its_time() -> None:
     book = WatchBook(Planned())
     watched = book.add(IMAGE, 0, is_fresh=True)
     assert book.next_at(at_end=False) == 6
-    assert book.pick(5.9, only_overdue=False) is None
-    assert book.pick(6, only_overdue=False) is watched
+    assert pick(book, 5.9, only_overdue=False) is None
+    assert pick(book, 6, only_overdue=False) is watched
 
 
 def test_a_task_that_is_being_looked_at_is_not_picked_again() -> None:
     book = WatchBook(Planned())
     book.add(IMAGE, 0, is_fresh=True)
-    assert book.pick(6, only_overdue=False) is not None
-    assert book.pick(100, only_overdue=False) is None
+    assert pick(book, 6, only_overdue=False) is not None
+    assert pick(book, 100, only_overdue=False) is None
     assert book.next_at(at_end=False) == math.inf
 
 
 def test_while_other_calls_wait_only_overdue_tasks_are_picked_the_most_overdue_first() -> None:
     book = WatchBook(Planned())
     first, second = book.add(IMAGE, 0, is_fresh=True), book.add(IMAGE, 1, is_fresh=True)
-    assert book.pick(14.9, only_overdue=True) is None
-    assert book.pick(16.5, only_overdue=True) is first
-    assert book.pick(16.5, only_overdue=True) is second
+    assert pick(book, 14.9, only_overdue=True) is None
+    assert pick(book, 16.5, only_overdue=True) is first
+    assert pick(book, 16.5, only_overdue=True) is second
 
 
 def test_a_task_that_never_is_due_is_planned_anew_when_the_policy_says_so() -> None:
@@ -87,8 +93,9 @@ def test_a_task_that_never_is_due_is_planned_anew_when_the_policy_says_so() -> N
     assert book.next_at(at_end=True) == math.inf
     policy.early_s, policy.anew = 7, [younger, older]
     book.remove(older, 2)
+    book.catch_up(2)
     assert book.next_at(at_end=False) == 7
-    assert book.pick(7, only_overdue=False) is younger
+    assert pick(book, 7, only_overdue=False) is younger
     policy.anew = [younger]
     book.missed(younger, 8)
     assert book.next_at(at_end=False) == 15
@@ -99,11 +106,10 @@ def test_thousands_of_tasks_are_planned_anew_in_slices_and_none_is_forgotten() -
     book = WatchBook(policy)
     watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(1000)]
     policy.early_s, policy.anew = 7, [*watched]
-    book.missed(watched[0], 0)
+    book.catch_up(1)
     assert sum(each.plan.early < math.inf for each in watched) < 100
-    assert book.next_at(at_end=False) == -math.inf, "there is more to plan"
-    while book.next_at(at_end=False) == -math.inf:
-        assert book.pick(1, only_overdue=False) is None
+    while book.is_behind:
+        book.catch_up(1)
     assert all(each.plan.early == 7 for each in watched)
 
 
@@ -115,7 +121,7 @@ def test_plans_that_do_not_count_any_more_do_not_pile_up() -> None:
         policy.anew = [*watched]
         book.missed(watched[0], 0)
     assert len(book._planned) <= 2 * 10 + 256
-    assert book.pick(6, only_overdue=False) in watched
+    assert pick(book, 6, only_overdue=False) in watched
 
 
 def test_a_task_that_is_struck_off_is_not_looked_at_and_the_policy_is_told_once() -> None:
@@ -129,19 +135,19 @@ def test_a_task_that_is_struck_off_is_not_looked_at_and_the_policy_is_told_once(
     assert gone.is_away
     assert policy.removed == [(gone, 1)]
     assert book.next_at(at_end=False) == 11
-    assert [book.pick(100, only_overdue=False) for _ in range(2)] == [other, None]
+    assert [pick(book, 100, only_overdue=False) for _ in range(2)] == [other, None]
 
 
 def test_an_empty_book_has_nothing_to_look_at() -> None:
     book = WatchBook(Planned())
     assert book.next_at(at_end=True) == math.inf
-    assert book.pick(100, only_overdue=False, at_end=True) is None
+    assert pick(book, 100, only_overdue=False, at_end=True) is None
 
 
 def test_a_task_is_overdue_from_its_late_date_on() -> None:
     book = WatchBook(Planned())
     watched = book.add(IMAGE, 0, is_fresh=True)
-    assert book.pick(15, only_overdue=True) is watched
+    assert pick(book, 15, only_overdue=True) is watched
 
 
 def test_looks_are_counted_and_one_without_an_answer_counts_as_one_if_it_is_the_first() -> None:
@@ -160,17 +166,17 @@ def test_a_look_that_nobody_could_make_is_due_again_at_once(bets: bool) -> None:
     book = WatchBook(Planned(bets=bets))
     watched = book.add(IMAGE, 0, is_fresh=True)
     for _ in range(3):
-        assert book.pick(6, only_overdue=False) is watched
+        assert pick(book, 6, only_overdue=False) is watched
         was_away = watched.is_away
         book.put_back(watched)
         assert (was_away, watched.is_away) == (True, False)
         assert book.next_at(at_end=False) == -math.inf
-    assert book.pick(6, only_overdue=False) is watched
-    assert book.pick(6, only_overdue=False) is None, "once"
+    assert pick(book, 6, only_overdue=False) is watched
+    assert pick(book, 6, only_overdue=False) is None, "once"
     book.remove(watched, 7)
     book.put_back(watched)
     assert book.next_at(at_end=False) == math.inf
-    assert book.pick(6, only_overdue=False) is None, "it was struck off meanwhile"
+    assert pick(book, 6, only_overdue=False) is None, "it was struck off meanwhile"
 
 
 def test_the_next_look_is_the_earliest_of_those_that_are_planned() -> None:
@@ -211,15 +217,15 @@ def test_the_work_for_a_task_does_not_grow_with_the_number_of_the_others(tasks: 
 def test_one_bet_is_made_at_a_time_and_one_more_with_each_that_is_won() -> None:
     book = WatchBook(Planned(bets=True))
     watched = [book.add(IMAGE, 0, is_fresh=True) for _ in range(9)]
-    assert book.pick(20, only_overdue=False) is watched[0]
-    assert book.pick(20, only_overdue=False) is None
+    assert pick(book, 20, only_overdue=False) is watched[0]
+    assert pick(book, 20, only_overdue=False) is None
     assert book.next_at(at_end=False) == math.inf
     book.looked(watched[0], 20, done=True)
     book.remove(watched[0], 20)
-    assert [book.pick(20, only_overdue=True) for _ in range(3)] == [watched[1], watched[2], None]
+    assert [pick(book, 20, only_overdue=True) for _ in range(3)] == [watched[1], watched[2], None]
     book.looked(watched[1], 20, done=True)
     book.looked(watched[2], 20, done=True)
-    assert sum(book.pick(20, only_overdue=True) is not None for _ in range(9)) == 4
+    assert sum(pick(book, 20, only_overdue=True) is not None for _ in range(9)) == 4
 
 
 def test_after_a_bet_that_is_lost_one_is_made_at_a_time_again() -> None:
@@ -227,20 +233,20 @@ def test_after_a_bet_that_is_lost_one_is_made_at_a_time_again() -> None:
     for _ in range(9):
         book.add(IMAGE, 0, is_fresh=True)
     for done in (True, True, False):
-        watched = book.pick(20, only_overdue=False)
+        watched = pick(book, 20, only_overdue=False)
         assert watched is not None
         book.looked(watched, 20, done=done)
-    assert sum(book.pick(20, only_overdue=True) is not None for _ in range(9)) == 1
+    assert sum(pick(book, 20, only_overdue=True) is not None for _ in range(9)) == 1
 
 
 def test_a_bet_that_is_struck_off_or_not_answered_lets_the_next_one_go() -> None:
     book = WatchBook(Planned(bets=True))
     first, second, third = (book.add(IMAGE, 0, is_fresh=True) for _ in range(3))
-    assert book.pick(6, only_overdue=False) is first
+    assert pick(book, 6, only_overdue=False) is first
     book.remove(first, 6)
-    assert book.pick(6, only_overdue=False) is second
+    assert pick(book, 6, only_overdue=False) is second
     book.missed(second, 6.5)
-    assert book.pick(6.5, only_overdue=False) is third
+    assert pick(book, 6.5, only_overdue=False) is third
 
 
 def test_bets_keep_no_other_look_waiting() -> None:
@@ -250,9 +256,9 @@ def test_bets_keep_no_other_look_waiting() -> None:
     book.add(IMAGE, 0, is_fresh=True)
     policy.bets = False
     sure = book.add(IMAGE, 0.5, is_fresh=True)
-    assert book.pick(7, only_overdue=False) is bet
+    assert pick(book, 7, only_overdue=False) is bet
     assert book.next_at(at_end=False) == -math.inf
-    assert book.pick(7, only_overdue=False) is sure
+    assert pick(book, 7, only_overdue=False) is sure
 
 
 def test_the_task_that_will_be_the_last_is_looked_at_sooner() -> None:
@@ -260,13 +266,13 @@ def test_the_task_that_will_be_the_last_is_looked_at_sooner() -> None:
     other = book.add(IMAGE, 9, is_fresh=True)
     last = book.add(IMAGE, 10, is_fresh=True)
     assert book.next_at(at_end=True) == 13
-    assert book.pick(13, only_overdue=False, at_end=False) is None
-    assert book.pick(13, only_overdue=False, at_end=True) is last
-    assert book.pick(13, only_overdue=False, at_end=True) is None, "one at a time"
+    assert pick(book, 13, only_overdue=False, at_end=False) is None
+    assert pick(book, 13, only_overdue=False, at_end=True) is last
+    assert pick(book, 13, only_overdue=False, at_end=True) is None, "one at a time"
     book.remove(other, 14)
-    assert book.pick(100, only_overdue=False, at_end=True) is None, "nor again when it would be due"
+    assert pick(book, 100, only_overdue=False, at_end=True) is None, "nor again when it would be due"
     book.missed(last, 100)
-    assert book.pick(103, only_overdue=False, at_end=True) is last, "so soon again, for nothing was found out"
+    assert pick(book, 103, only_overdue=False, at_end=True) is last, "so soon again, for nothing was found out"
 
 
 def test_of_up_to_four_tasks_one_is_the_last() -> None:
@@ -287,10 +293,10 @@ def test_a_look_without_an_answer_is_tried_again_and_teaches_nothing() -> None:
     policy = Planned()
     book = WatchBook(policy)
     watched = book.add(IMAGE, 0, is_fresh=True)
-    assert book.pick(6, only_overdue=False) is watched
+    assert pick(book, 6, only_overdue=False) is watched
     book.missed(watched, 6.5)
     assert policy.asked == []
-    assert book.pick(12.5, only_overdue=False) is watched
+    assert pick(book, 12.5, only_overdue=False) is watched
 
 
 def test_slow_are_the_tasks_of_the_slowest_kind_that_is_waited_for() -> None:
@@ -326,10 +332,11 @@ def test_every_task_is_found_done_in_the_end_and_none_is_looked_at_before_its_ti
         now = created_at
     looks = 0
     while len(book):
+        book.catch_up(now)
         due_at = book.next_at(at_end=at_end)
         assert due_at < math.inf
         now = max(now + tick_s, due_at)
-        watched = book.pick(now, only_overdue=False, at_end=at_end)
+        watched = pick(book, now, only_overdue=False, at_end=at_end)
         if watched is None:
             continue
         looks += 1
