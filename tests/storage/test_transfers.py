@@ -19,6 +19,7 @@ from facewarp_async.errors import FileChangedError, StorageError, UrlExpiredErro
 from facewarp_async.files import inspect_now
 from facewarp_async.models import ImageResult
 from facewarp_async.transfer import Transfers
+from tests.transfer.storages import MB, giving
 
 if TYPE_CHECKING:
     from tests.storage.conftest import Storage
@@ -27,17 +28,6 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MakeClient = Callable[..., FaceSwapClient]
 MakeFile = Callable[..., Path]
-
-MB = 1024 * 1024
-
-
-def giving(*urls: str) -> Callable[..., Awaitable[str]]:
-    left = list(urls)
-
-    async def give(_renew: bool = False) -> str:
-        return left.pop(0) if len(left) > 1 else left[0]
-
-    return give
 
 
 @pytest.mark.parametrize("key", ["plain.png", "a b+c~d/é%2F%7E(1)'!*.png", "deep/er/k=v&x.png", "顔/🙂 %.png"])
