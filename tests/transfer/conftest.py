@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +14,7 @@ from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider, Timeouts
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.transfer import Transfers
+from tests.transfer.storages import MB, PNG
 
 MakeClient = Callable[..., FaceSwapClient]
 
@@ -31,3 +35,24 @@ async def connect(make_client: MakeClient) -> AsyncIterator[Callable[..., Transf
     yield make
     for client in clients:
         await client.aclose()
+
+
+def _uvloop() -> asyncio.AbstractEventLoop:
+    module: Any = pytest.importorskip("uvloop")
+    loop: asyncio.AbstractEventLoop = module.new_event_loop()
+    return loop
+
+
+@pytest.fixture(params=["asyncio", "uvloop"])
+def run(request: pytest.FixtureRequest) -> Iterator[Callable[[Any], Any]]:
+    """Run a coroutine on each of the loops that users have."""
+    with asyncio.Runner(loop_factory=_uvloop if request.param == "uvloop" else None) as runner:
+        yield runner.run
+
+
+@pytest.fixture
+def large(tmp_path: Path) -> Path:
+    """A file in which no two stretches are alike."""
+    path = tmp_path / "large.png"
+    path.write_bytes(PNG + os.urandom(12 * MB + 17))
+    return path
