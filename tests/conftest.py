@@ -23,6 +23,7 @@ from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import InstantRunner, LocalService
 from tests.browsing import chromium, context, page
+from tests.heads import MP4, PNG
 
 __all__ = ["chromium", "context", "page"]
 
@@ -194,11 +195,11 @@ async def client(local: LocalService) -> AsyncIterator[FaceSwapClient]:
 
 
 HEADS = {
-    ".png": b"\x89PNG\r\n\x1a\n",
+    ".png": PNG,
     ".jpg": b"\xff\xd8\xff\xe0",
     ".gif": b"GIF89a",
     ".webp": b"RIFF\x00\x00\x00\x00WEBP",
-    ".mp4": b"\x00\x00\x00\x20ftypisom",
+    ".mp4": MP4,
 }
 
 

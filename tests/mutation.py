@@ -31,6 +31,10 @@ from hypothesis import HealthCheck, settings
 ROOT = Path(__file__).parents[1]
 KNOWN = Path(__file__).with_name("mutants.toml")
 _PURE = ("--noconftest",)  # whose tests need nothing of a loop or a service: loading that takes longer than they do
+_JOBS = tuple(
+    f"tests/pipeline/test_{name}.py"
+    for name in ("order", "limits", "sharing", "failing_jobs", "jobs", "events", "misuse")
+)
 SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "wire": {"": (*_PURE, "tests/wire", "tests/hostile/test_json.py")},
     "policy": {"": (*_PURE, "tests/policy")},
@@ -49,7 +53,7 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "pipeline": {
-        "": ("-mnot slow", *(f"tests/pipeline/test_{name}.py" for name in ("pipeline", "stream"))),
+        "": ("-mnot slow", *_JOBS, "tests/pipeline/test_stream.py"),
         "advice": (*_PURE, "tests/pipeline/test_advice.py"),
         "events": (*_PURE, "tests/pipeline/test_sendings.py"),
         "fingerprints": (*_PURE, "tests/pipeline/test_fingerprints.py"),
@@ -57,14 +61,14 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "outcomes": (*_PURE, "tests/pipeline/test_reports.py"),
         "pipeline": (
             "-mnot slow",
-            "tests/pipeline/test_pipeline.py",
+            *_JOBS,
             *(f"tests/journal/test_{name}.py" for name in ("runs", "resume")),
         ),
         "slots": ("-mnot slow", "tests/pipeline/test_slots.py"),
         "stream": ("-mnot slow", "tests/pipeline/test_stream.py"),
         "run_notes": ("-mnot slow", "tests/journal/test_runs.py"),
         "memory": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("resume", "doubt", "endings", "runs"))),
-        "results": ("-mnot slow", "tests/journal/test_resume.py", "tests/pipeline/test_pipeline.py"),
+        "results": ("-mnot slow", "tests/journal/test_resume.py", *_JOBS),
     },
 }
 """The tests of a folder's modules, and of those that have tests of their own."""

@@ -16,10 +16,10 @@ from facewarp_async.files import inspect
 from facewarp_async.transfer import reading
 from facewarp_async.transfer.reading import CACHED_BYTES, CHUNK_BYTES, CacheReader, Reader, Readers
 from facewarp_async.transfer.threads import FileThreads
+from tests.heads import PNG
 
 pytestmark = pytest.mark.anyio
 
-HEAD = b"\x89PNG\r\n\x1a\n"
 Make = Callable[[int], Path]
 
 
@@ -58,7 +58,7 @@ def make(tmp_path: Path) -> Make:
 
     def make(size: int) -> Path:
         path = tmp_path / "a.png"
-        path.write_bytes((HEAD + os.urandom(size))[:size])
+        path.write_bytes((PNG + os.urandom(size))[:size])
         return path
 
     return make

@@ -26,9 +26,7 @@ from facewarp_async.pipeline import Event
 from facewarp_async.policy.polling import FixedPolling
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import Fault, FaultRule, InstantRunner, Ledger, LocalService, Made, Work
-
-PNG = b"\x89PNG\r\n\x1a\n"
-MP4 = b"\x00\x00\x00\x20ftypisom"
+from tests.heads import MP4, PNG
 
 
 class Signal:

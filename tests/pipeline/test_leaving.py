@@ -16,6 +16,7 @@ import pytest
 from facewarp_async import Completed, Failed, ImageSwap, InDoubtError, Job, JobEnded, Skipped, Stage, StageBegun
 from facewarp_async.pipeline import Event
 from facewarp_async.server import CREATES, Fault, FaultPlan, FaultRule
+from tests.heads import PNG
 from tests.patience import seconds
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 Coro = Callable[[], Coroutine[Any, Any, None]]
 
-BIG = b"\x89PNG\r\n\x1a\n" + bytes(3_000_000)
+BIG = PNG + bytes(3_000_000)
 
 
 def tasks_in(*parts: str) -> list[str]:

@@ -18,6 +18,7 @@ from attrs import frozen
 
 from facewarp_async.urls import RemoteFile
 from tests import rclone
+from tests.heads import PNG
 
 
 @frozen
@@ -200,9 +201,6 @@ def memory() -> Iterator[RemoteFile]:
     clear()
     yield RemoteFile("memory://")
     clear()
-
-
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @pytest.fixture

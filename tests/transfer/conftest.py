@@ -14,7 +14,8 @@ from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider, Timeouts
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.transfer import Transfers
-from tests.transfer.storages import MB, PNG
+from tests.heads import PNG
+from tests.transfer.storages import MB
 
 MakeClient = Callable[..., FaceSwapClient]
 

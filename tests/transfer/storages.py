@@ -24,7 +24,6 @@ ODD_TARGET = (
 )
 ONCE = RetryPolicy(attempts=1)
 MB = 1024 * 1024
-PNG = b"\x89PNG\r\n\x1a\n"
 
 
 def giving(*urls: str) -> Callable[..., Awaitable[str]]:

@@ -19,7 +19,8 @@ from facewarp_async.transfer import reading
 from facewarp_async.transfer.buffers import Buffers, is_held
 from facewarp_async.transfer.opening import open_now
 from facewarp_async.transfer.threads import FileThreads
-from tests.transfer.storages import MB, PNG, giving, hash_of, open_files, storage
+from tests.heads import PNG
+from tests.transfer.storages import MB, giving, hash_of, open_files, storage
 
 
 async def hashes_sent(file: MediaFile) -> list[str]:
