@@ -35,6 +35,7 @@ _JOBS = tuple(
     f"tests/pipeline/test_{name}.py"
     for name in ("order", "limits", "sharing", "failing_jobs", "jobs", "events", "misuse")
 )
+_STREAM = ("tests/pipeline/test_stream.py", "tests/pipeline/test_stream_ends.py")
 SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "wire": {"": (*_PURE, "tests/wire", "tests/hostile/test_json.py")},
     "policy": {"": (*_PURE, "tests/policy")},
@@ -53,7 +54,7 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         ),
     },
     "pipeline": {
-        "": ("-mnot slow", *_JOBS, "tests/pipeline/test_stream.py"),
+        "": ("-mnot slow", *_JOBS, *_STREAM),
         "advice": (*_PURE, "tests/pipeline/test_advice.py"),
         "events": (*_PURE, "tests/pipeline/test_sendings.py"),
         "fingerprints": (*_PURE, "tests/pipeline/test_fingerprints.py"),
@@ -65,7 +66,7 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
             *(f"tests/journal/test_{name}.py" for name in ("runs", "resume")),
         ),
         "slots": ("-mnot slow", "tests/pipeline/test_slots.py"),
-        "stream": ("-mnot slow", "tests/pipeline/test_stream.py"),
+        "stream": ("-mnot slow", *_STREAM),
         "run_notes": ("-mnot slow", "tests/journal/test_runs.py"),
         "memory": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("resume", "doubt", "endings", "runs"))),
         "results": ("-mnot slow", "tests/journal/test_resume.py", *_JOBS),
