@@ -35,6 +35,7 @@ _JOBS = tuple(
     f"tests/pipeline/test_{name}.py"
     for name in ("order", "limits", "sharing", "failing_jobs", "jobs", "events", "misuse")
 )
+_RESUMING = tuple(f"tests/journal/test_{name}.py" for name in ("resume", "same_jobs", "going_on"))
 _STREAM = ("tests/pipeline/test_stream.py", "tests/pipeline/test_stream_ends.py")
 SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "wire": {"": (*_PURE, "tests/wire", "tests/hostile/test_json.py")},
@@ -50,7 +51,8 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "runs": ("-mnot slow", "tests/journal/test_runs.py"),
         "journal": (
             "-mnot slow",
-            *(f"tests/journal/test_{name}.py" for name in ("small_promises", "commits", "runs", "doubt", "resume")),
+            *(f"tests/journal/test_{name}.py" for name in ("small_promises", "commits", "runs", "doubt")),
+            *_RESUMING,
         ),
     },
     "pipeline": {
@@ -63,13 +65,18 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "pipeline": (
             "-mnot slow",
             *_JOBS,
-            *(f"tests/journal/test_{name}.py" for name in ("runs", "resume")),
+            "tests/journal/test_runs.py",
+            *_RESUMING,
         ),
         "slots": ("-mnot slow", "tests/pipeline/test_slots.py"),
         "stream": ("-mnot slow", *_STREAM),
         "run_notes": ("-mnot slow", "tests/journal/test_runs.py"),
-        "memory": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("resume", "doubt", "endings", "runs"))),
-        "results": ("-mnot slow", "tests/journal/test_resume.py", *_JOBS),
+        "memory": (
+            "-mnot slow",
+            *_RESUMING,
+            *(f"tests/journal/test_{name}.py" for name in ("doubt", "endings", "runs")),
+        ),
+        "results": ("-mnot slow", *_RESUMING, *_JOBS),
     },
 }
 """The tests of a folder's modules, and of those that have tests of their own."""

@@ -108,6 +108,10 @@ class World:
         await self.service.settled()
         return Counter(self.work)
 
+    def calls(self) -> dict[str, int]:
+        """Count the calls of each kind that there were so far."""
+        return dict(self.service.ledger.calls)
+
     @property
     def created(self) -> int:
         return len(self.service.ledger.creations)
