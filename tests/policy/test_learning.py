@@ -17,23 +17,13 @@ from facewarp_async.policy.learning import LearntPolling
 from facewarp_async.policy.polling import Plan, Watch
 from facewarp_async.policy.watching import WatchBook
 from facewarp_async.policy.windows import SIZES
+from tests.policy.looking import added, look
 
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
 
 def polling(typical_s: float = 6, spread: float = 0.6, *, seen: int = 0) -> LearntPolling:
     return LearntPolling({kind: Durations(typical_s, spread, seen=seen) for kind in TaskKind})
-
-
-def added(policy: LearntPolling, at: float, kind: TaskKind = IMAGE) -> Watch:
-    watch = Watch(kind, at)
-    policy.add(watch)
-    return watch
-
-
-def look(policy: LearntPolling, watch: Watch, at: float, *, done: bool) -> None:
-    policy.learn(watch, at, done)
-    watch.looks, watch.looked_at = watch.looks + 1, at
 
 
 def test_it_starts_from_the_providers_typical_times() -> None:

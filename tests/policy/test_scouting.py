@@ -13,23 +13,13 @@ from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.learning import LearntPolling
 from facewarp_async.policy.polling import Watch
 from facewarp_async.policy.watching import WatchBook, Watched
+from tests.policy.looking import added, look
 
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
 
 def polling(typical_s: float = 6, *, seen: int = 0, is_unlimited: bool = True) -> LearntPolling:
     return LearntPolling({kind: Durations(typical_s, seen=seen) for kind in TaskKind}, is_unlimited=is_unlimited)
-
-
-def added(policy: LearntPolling, at: float, kind: TaskKind = IMAGE) -> Watch:
-    watch = Watch(kind, at)
-    policy.add(watch)
-    return watch
-
-
-def look(policy: LearntPolling, watch: Watch, at: float, *, done: bool) -> None:
-    policy.learn(watch, at, done)
-    watch.looks, watch.looked_at = watch.looks + 1, at
 
 
 @pytest.mark.parametrize(("tasks", "gap"), [(1, 0.9), (4, 0.45), (36, 0.15)])
