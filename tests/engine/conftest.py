@@ -24,6 +24,7 @@ from facewarp_async.engine.mask import trace_outline
 from facewarp_async.engine.swap import Source
 from facewarp_async.engine.topology import MEAN, OVAL
 from facewarp_async.engine.warp import map_mesh
+from tests.engine.decoded import decode_picture
 from tests.engine.units import eye_distance
 
 PORTRAITS = Path(engine.__file__).parent / "data" / "portraits"
@@ -49,18 +50,12 @@ def hopper_path() -> Path:
 
 @pytest.fixture(scope="session")
 def collins(collins_path: Path) -> Pixels:
-    return _read(collins_path)
+    return _locked(decode_picture(collins_path))
 
 
 @pytest.fixture(scope="session")
 def hopper(hopper_path: Path) -> Pixels:
-    return _read(hopper_path)
-
-
-def _read(path: Path) -> Pixels:
-    image = cv2.imread(str(path))
-    assert image is not None
-    return _locked(as_pixels(image))
+    return _locked(decode_picture(hopper_path))
 
 
 def _locked(image: Pixels) -> Pixels:
@@ -145,6 +140,11 @@ def save_picture(tmp_path: Path) -> SavePicture:
         return path
 
     return write
+
+
+@pytest.fixture
+def group_path(save_picture: SavePicture, group: Pixels) -> Path:
+    return save_picture("group.png", group)
 
 
 @pytest.fixture
@@ -278,6 +278,12 @@ def moving() -> Callable[..., list[Pixels]]:
         return result
 
     return build
+
+
+@pytest.fixture
+def frames(moving: Callable[..., list[Pixels]], collins: Pixels) -> list[Pixels]:
+    """The frames of a small clip."""
+    return moving(collins, frames=10, size=(96, 64))
 
 
 @pytest.fixture

@@ -30,6 +30,7 @@ from facewarp_async.errors import (
 from facewarp_async.models import ImageResult, VideoResult
 from facewarp_async.server import LocalService
 from facewarp_async.server.runners import ENGINE_TARGET
+from tests.engine.decoded import decode_picture
 from tests.engine.units import eye_distance
 
 if TYPE_CHECKING:
@@ -59,17 +60,10 @@ async def local(data_dir: Path) -> AsyncIterator[LocalService]:
         yield service
 
 
-@pytest.fixture
-def group_path(save_picture: SavePicture, group: Pixels) -> Path:
-    return save_picture("group.png", group)
-
-
 def frames_of(path: Path) -> list[Pixels]:
     """The frames of a clip, or a picture as the only one."""
     if path.suffix == ".png":
-        image = cv2.imread(str(path))
-        assert image is not None
-        return [as_pixels(image)]
+        return [decode_picture(path)]
     with av.open(str(path)) as container:
         return [as_pixels(frame.to_ndarray(format="bgr24")) for frame in container.decode(video=0)]
 

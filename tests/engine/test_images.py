@@ -34,11 +34,6 @@ def read(path: Path) -> Pixels:
     return as_pixels(image)
 
 
-@pytest.fixture
-def group_path(save_picture: SavePicture, group: Pixels) -> Path:
-    return save_picture("group.png", group)
-
-
 def test_jpeg_gives_jpeg_with_thumbnail(hopper_path: Path, collins_path: Path, folder: Path) -> None:
     result = engine.swap_image(hopper_path, collins_path, folder / "r.1")
     assert result.path == folder / "r.1.jpg"

@@ -16,29 +16,19 @@ import pytest
 
 from facewarp_async import engine
 from facewarp_async.engine import EngineError, videos
-from facewarp_async.engine.arrays import Pixels, as_floats, as_pixels
-from facewarp_async.engine.clips import Frame, open_clip, read_frames
+from facewarp_async.engine.arrays import Pixels, as_floats
+from facewarp_async.engine.clips import Frame
 from facewarp_async.engine.face import Face
 from facewarp_async.engine.finder import local_finder
 from facewarp_async.engine.swap import Source
 from facewarp_async.engine.track import Tracked
+from tests.engine.decoded import decode_picture, pictures
 
 if TYPE_CHECKING:
     from .conftest import Measures, Save
 
 MakeClip = Callable[..., Path]
 Moving = Callable[..., list[Pixels]]
-
-
-def pictures(path: Path) -> list[Pixels]:
-    with open_clip(path) as clip:
-        return [frame.planes().to_picture() for frame in read_frames(clip)]
-
-
-def read(path: Path) -> Pixels:
-    image = cv2.imread(str(path))
-    assert image is not None
-    return as_pixels(image)
 
 
 @pytest.fixture
@@ -76,7 +66,7 @@ def test_result_names_its_files_and_sizes(clip_path: Path, collins_path: Path, f
     assert (result.width, result.height, result.size) == (320, 240, result.path.stat().st_size)
     assert result.duration_s == pytest.approx(0.4, abs=0.03)
     for picture in (result.cover, result.cover_thumbnail):
-        assert read(picture.path).shape == (picture.height, picture.width, 3)
+        assert decode_picture(picture.path).shape == (picture.height, picture.width, 3)
         assert b"Synthetic media" in picture.path.read_bytes()
     assert (result.cover.width, result.cover.height) == (320, 240)
     names = {"r.1.mp4", "r.1_cover.jpg", "r.1_cover_thumbnail.jpg"}
@@ -93,7 +83,7 @@ def test_cover_is_the_first_changed_frame(
     frames = moving(hopper, frames=6, size=(640, 1200))
     blank = [np.full_like(frames[0], 90)] * 3
     result = engine.swap_video(make_clip("a.mp4", [*blank, *frames[:3]]), collins_path, folder / "r")
-    cover = read(result.cover.path)
+    cover = decode_picture(result.cover.path)
     assert np.abs(cover.astype(int) - pictures(result.path)[3]).mean() < 5
     assert (result.cover_thumbnail.width, result.cover_thumbnail.height) == (288, 540)
     assert len(pictures(result.path)) == 6
@@ -274,8 +264,8 @@ def test_faces_of_a_clip_are_listed_once_a_place(make_clip: MakeClip, pair_frame
     crops = engine.find_faces(path, folder)
     assert len(crops) == 2
     for crop in crops:
-        assert read(crop.path).shape == (crop.height, crop.width, 3)
-        assert len(local_finder().find(read(crop.path))) == 1
+        assert decode_picture(crop.path).shape == (crop.height, crop.width, 3)
+        assert len(local_finder().find(decode_picture(crop.path))) == 1
 
 
 @pytest.mark.slow
