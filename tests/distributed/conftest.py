@@ -1,14 +1,25 @@
-"""The helper module of this folder, which is no test and is shared with the long run, and a cluster for all tests."""
+"""Clusters: one of processes for all tests, by a module that the long run shares, and one within a test's process."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 import trustme
+from attrs import define
+from distributed import Client, LocalCluster
+
+from facewarp_async.client import FaceSwapClient
+from facewarp_async.distributed import DistributedPipeline
+from facewarp_async.models import ImageSwap, Job
+from facewarp_async.policy.polling import FixedPolling
+from facewarp_async.server import InstantRunner, LocalService
+from tests.heads import PNG
 
 
 @pytest.fixture(scope="session")
@@ -31,3 +42,60 @@ def cluster(clusters: ModuleType, tmp_path_factory: pytest.TempPathFactory) -> I
     """A scheduler and two workers, which tests may kill; who needs some again asks its ``client`` for them."""
     with clusters.open_cluster(tmp_path_factory.mktemp("dask"), workers=2) as cluster:
         yield cluster
+
+
+@define
+class Bench:
+    """A service, a client of it, and a cluster of two workers."""
+
+    folder: Path
+    service: LocalService
+    client: FaceSwapClient
+    dask: Client
+
+    def swaps(self, number: int) -> list[Job]:
+        """Make jobs for pictures of their own with the same face."""
+        return [ImageSwap(self.picture(str(index)), self.picture("face")) for index in range(number)]
+
+    def picture(self, label: str) -> Path:
+        path = self.folder / "in" / f"{label}.png"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(PNG + label.encode())
+        return path
+
+    def pipeline(self, **options: Any) -> DistributedPipeline:
+        options.setdefault("shard_size", 3)
+        options.setdefault("journal", self.folder / "batch.db")
+        return DistributedPipeline(
+            options.pop("client", self.client), self.dask, output_dir=self.folder / "out", **options
+        )
+
+
+Serve = Callable[..., Any]
+
+
+@pytest.fixture
+def serve(tmp_path: Path) -> Serve:
+    """Start a service with options, and a cluster."""
+
+    @asynccontextmanager
+    async def start(**options: Any) -> AsyncIterator[Bench]:
+        async with (
+            LocalService(runner=InstantRunner(), **options) as service,
+            LocalCluster(  # type: ignore[no-untyped-call]  # Dask's
+                n_workers=2, threads_per_worker=2, processes=False, asynchronous=True, dashboard_address=":0"
+            ) as cluster,
+            Client(cluster, asynchronous=True) as dask,  # type: ignore[no-untyped-call]  # the same
+            FaceSwapClient(
+                service.provider, service.auth, poll_policy=FixedPolling(image_s=0.02, longest_s=0.05)
+            ) as client,
+        ):
+            yield Bench(tmp_path, service, client, dask)
+
+    return start
+
+
+@pytest.fixture
+async def bench(serve: Serve) -> AsyncIterator[Bench]:
+    async with serve() as bench:
+        yield bench

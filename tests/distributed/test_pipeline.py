@@ -2,97 +2,34 @@
 
 from __future__ import annotations
 
-import logging
-import pickle
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import anyio
 import anyio.to_thread
 import fsspec
 import pytest
-from attrs import define, evolve
-from distributed import Client, LocalCluster
+from attrs import evolve
 
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Limits
-from facewarp_async.distributed import DistributedPipeline, coordinator, reaching, sending
-from facewarp_async.distributed import values as values_module
+from facewarp_async.distributed import DistributedPipeline, coordinator, sending
 from facewarp_async.errors import (
     AuthenticationError,
     ClusterError,
     ConfigurationError,
     CreditsExhaustedError,
-    JournalInUseError,
     MissingFileError,
 )
 from facewarp_async.models import FaceDetection, ImageSwap, Job
 from facewarp_async.pipeline import Completed, Event, Failed, JobEnded, Outcome, Skipped, StageBegun, SwapPipeline
-from facewarp_async.policy.polling import FixedPolling
-from facewarp_async.report import read_report, write_page
-from facewarp_async.server import Fault, FaultRule, InstantRunner, LocalService
+from facewarp_async.server import Fault, FaultRule
+
+if TYPE_CHECKING:
+    from tests.distributed.conftest import Bench, Serve
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
-
-
-@define
-class Bench:
-    """A service, a client of it, and a cluster of two workers."""
-
-    folder: Path
-    service: LocalService
-    client: FaceSwapClient
-    dask: Client
-
-    def swaps(self, number: int) -> list[Job]:
-        """Make jobs for pictures of their own with the same face."""
-        return [ImageSwap(self.picture(str(index)), self.picture("face")) for index in range(number)]
-
-    def picture(self, label: str) -> Path:
-        path = self.folder / "in" / f"{label}.png"
-        path.parent.mkdir(exist_ok=True)
-        path.write_bytes(b"\x89PNG\r\n\x1a\n" + label.encode())
-        return path
-
-    def pipeline(self, **options: Any) -> DistributedPipeline:
-        options.setdefault("shard_size", 3)
-        options.setdefault("journal", self.folder / "batch.db")
-        return DistributedPipeline(
-            options.pop("client", self.client), self.dask, output_dir=self.folder / "out", **options
-        )
-
-
-Serve = Callable[..., Any]
-
-
-@pytest.fixture
-def serve(tmp_path: Path) -> Serve:
-    """Start a service with options, and a cluster."""
-
-    @asynccontextmanager
-    async def start(**options: Any) -> AsyncIterator[Bench]:
-        async with (
-            LocalService(runner=InstantRunner(), **options) as service,
-            LocalCluster(  # type: ignore[no-untyped-call]  # Dask's
-                n_workers=2, threads_per_worker=2, processes=False, asynchronous=True, dashboard_address=":0"
-            ) as cluster,
-            Client(cluster, asynchronous=True) as dask,  # type: ignore[no-untyped-call]  # the same
-            FaceSwapClient(
-                service.provider, service.auth, poll_policy=FixedPolling(image_s=0.02, longest_s=0.05)
-            ) as client,
-        ):
-            yield Bench(tmp_path, service, client, dask)
-
-    return start
-
-
-@pytest.fixture
-async def bench(serve: Serve) -> AsyncIterator[Bench]:
-    async with serve() as bench:
-        yield bench
 
 
 def known(outcome: Outcome) -> tuple[Any, ...]:
@@ -234,16 +171,6 @@ async def test_one_job_that_fails_stops_no_other(bench: Bench) -> None:
     assert ", as the worker at inproc://" in str(failed.error)
 
 
-async def test_a_second_batch_with_the_same_journal_is_refused(bench: Bench) -> None:
-    async with bench.pipeline() as first:
-        with pytest.raises(JournalInUseError, match=r"batch\.db: the journal is used by another"):
-            await bench.pipeline().__aenter__()
-        assert (await first.collect(bench.swaps(2))).completed == 2
-    async with bench.pipeline() as again:
-        assert (await again.collect(bench.swaps(2))).completed == 2
-    assert len(bench.service.ledger.creations) == 2
-
-
 async def test_two_batches_share_the_rate_of_their_account(serve: Serve) -> None:
     """That one pacer keeps the rate however late calls are sent, `test_parts` shows on a clock of its own."""
     async with (
@@ -287,41 +214,6 @@ async def test_leaving_the_block_ends_what_the_workers_do_and_the_next_run_goes_
             assert (await pipeline.collect(bench.swaps(20))).completed == 20
 
 
-@pytest.mark.parametrize("who", ["driver", "worker"])
-async def test_another_version_is_refused_with_what_to_do(
-    who: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The scheduler here is in the same process: only what it compares with can be another."""
-    if who == "driver":
-        monkeypatch.setattr(values_module, "OWN_VERSIONS", ("99.0", values_module.OWN_VERSIONS[1]))
-        with pytest.raises(ConfigurationError, match=r"the program .* has facewarp-async .*, the scheduler has 99\.0"):
-            await bench.pipeline().__aenter__()
-        return
-    async with bench.pipeline() as pipeline:
-        monkeypatch.setattr(values_module, "OWN_VERSIONS", ("99.0", values_module.OWN_VERSIONS[1]))
-        with pytest.raises(ConfigurationError, match=r"the worker at .* has facewarp-async .*, the scheduler has 99"):
-            await pipeline.collect(bench.swaps(1))
-
-
-async def test_a_worker_that_lacks_the_package_is_named(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The workers here are in the same process: only the name that is looked for can be another."""
-    monkeypatch.setattr(reaching, "PACKAGE", "what-nobody-has")
-    with pytest.raises(ClusterError, match=r"the worker at inproc://.* lacks facewarp-async: install"):
-        await bench.pipeline().__aenter__()
-    assert not (bench.folder / "batch.db").exists()
-
-
-async def test_a_dask_client_of_a_program_that_blocks_is_refused(bench: Bench) -> None:
-    assert bench.dask.cluster is not None
-    make = partial(Client, bench.dask.cluster.scheduler_address, set_as_default=False)
-    client = await anyio.to_thread.run_sync(make)
-    try:
-        with pytest.raises(ConfigurationError, match="make it with asynchronous=True"):
-            DistributedPipeline(bench.client, client, journal=bench.folder / "batch.db")
-    finally:
-        await anyio.to_thread.run_sync(client.close)
-
-
 async def test_jobs_that_workers_leave_without_outcomes_end_the_batch(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -334,64 +226,6 @@ async def test_jobs_that_workers_leave_without_outcomes_end_the_batch(
     async with bench.pipeline() as pipeline:
         with pytest.raises(ClusterError, match="5 times over, workers died with the same 2 jobs, or left them"):
             await pipeline.collect(bench.swaps(2))
-
-
-async def test_a_relative_journal_is_refused(bench: Bench) -> None:
-    with pytest.raises(ConfigurationError, match=r"batch\.db: the journal lies on the scheduler's machine"):
-        await bench.pipeline(journal="batch.db").__aenter__()
-
-
-async def test_credentials_and_signatures_are_nowhere_to_be_read(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Not in logs, however much is logged, not in what Dask keeps, and not in a repr."""
-    caplog.set_level(logging.DEBUG)
-    logging.getLogger("distributed").setLevel(logging.DEBUG)
-    async with bench.pipeline() as pipeline:
-        settings = pipeline._settings()
-        report = await pipeline.collect(bench.swaps(3))
-        kept = await bench.dask.run_on_scheduler(_everything)  # type: ignore[no-untyped-call]  # Dask's
-    outcome = report.outcomes[0]
-    assert isinstance(outcome, Completed)
-    signature = getattr(outcome.result, "url", "").partition("X-Amz-Signature=")[2][:64]
-    assert len(signature) == 64
-    for text in (caplog.text, repr(settings), kept):
-        assert bench.service.auth.key not in text
-        assert signature not in text
-    assert "in/0.png" not in kept
-    assert bench.service.auth.key.encode() in pickle.dumps(settings), "they do reach the workers"
-
-
-async def test_a_signed_url_is_a_medium_and_its_signature_is_nowhere_to_be_read(
-    bench: Bench, caplog: pytest.LogCaptureFixture
-) -> None:
-    """Another storage verifies it. One that was altered fails its job, in words that do not tell it either."""
-    caplog.set_level(logging.DEBUG)
-    logging.getLogger("distributed").setLevel(logging.DEBUG)
-    events: list[Event] = []
-    async with LocalService(runner=InstantRunner()) as store, FaceSwapClient(store.provider, store.auth) as owner:
-        urls = [await owner.access_url((await owner.upload(bench.picture(name))).key) for name in ("media", "face")]
-        signatures = [url.partition("X-Amz-Signature=")[2][:64] for url in urls]
-        altered = urls[0].replace(signatures[0], "0123456789abcdef" * 4)
-        jobs = [ImageSwap(urls[0], urls[1], name="good"), ImageSwap(altered, urls[1], name="bad")]
-        async with bench.pipeline(on_event=events.append) as pipeline:
-            outcomes = (await pipeline.collect(jobs)).outcomes
-            kept = await bench.dask.run_on_scheduler(_everything)  # type: ignore[no-untyped-call]  # Dask's
-    assert [type(outcome) for outcome in outcomes] == [Completed, Failed]
-    assert (bench.folder / "out" / "good.png").read_bytes() == bench.picture("media").read_bytes()
-    journal = (bench.folder / "batch.db").read_bytes().decode("latin-1")
-    page = bench.folder / "page.html"
-    await write_page(await read_report(bench.folder / "batch.db", output_dir=bench.folder / "out"), page)
-    told = [str(outcome.error) for outcome in outcomes if isinstance(outcome, Failed)]
-    for text in (caplog.text, journal, page.read_text(), kept, repr(outcomes), repr(events), *told):
-        for secret in (*signatures, "0123456789abcdef" * 4):
-            assert secret not in text
-
-
-def _everything(dask_scheduler: Any) -> str:
-    tasks = [repr((task.run_spec, pickle.dumps(task.run_spec))) for task in dask_scheduler.tasks.values()]
-    plugins = [repr((plugin, getattr(plugin, "__dict__", None))) for plugin in dask_scheduler.plugins.values()]
-    return repr([tasks, plugins, dask_scheduler.worker_plugins, list(dask_scheduler.get_events().items())])
 
 
 def _size(outcome: Completed) -> int | None:
