@@ -10,7 +10,7 @@ import argparse
 import asyncio
 import json
 import resource
-import signal
+import sys
 from pathlib import Path
 
 from attrs import evolve
@@ -18,29 +18,12 @@ from attrs import evolve
 from facewarp_async import swaps
 from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Limits, Provider, Timeouts
-from facewarp_async.models import Asset, ImageSwap, Job, MultiFaceSwap
-from facewarp_async.pipeline import Completed, Failed, Outcome, SwapPipeline
+from facewarp_async.pipeline import SwapPipeline
 from facewarp_async.policy.retry import RetryPolicy
 
+sys.path.append(str(Path(__file__).parents[2]))  # last: what runs is the package that is installed
 
-def jobs_of(folder: Path) -> list[Job]:
-    """Return a job for each file; every fifth changes several faces, in two tasks."""
-    face = folder / "face" / "face.png"
-    jobs: list[Job] = []
-    for number, path in enumerate(sorted(folder.glob("*.png"))):
-        jobs.append(MultiFaceSwap(path, {0: face}) if number % 5 == 4 else ImageSwap(path, face))
-    return jobs
-
-
-def record(outcome: Outcome) -> dict[str, object]:
-    media = outcome.job.media
-    name = media.key if isinstance(media, Asset) else media.name
-    if isinstance(outcome, Completed):
-        return {"name": name, "state": "done", "path": str(outcome.path), "resumed": outcome.resumed}
-    if isinstance(outcome, Failed):
-        error = type(outcome.error).__name__
-        return {"name": name, "state": "failed", "error": error, "text": str(outcome.error)}
-    return {"name": name, "state": "skipped", "text": outcome.reason}
+from tests.programs import jobs_of, record, run_until_signalled
 
 
 async def run(options: argparse.Namespace) -> None:
@@ -66,18 +49,6 @@ async def run(options: argparse.Namespace) -> None:
         print(json.dumps({"stopped_by": str(pipeline.stopped_by)}), flush=True)
 
 
-async def run_until_signalled(options: argparse.Namespace) -> int:
-    work = asyncio.ensure_future(run(options))
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, work.cancel)
-    try:
-        await work
-    except asyncio.CancelledError:
-        return 130
-    return 0
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("folder", type=Path)
@@ -93,7 +64,7 @@ def main() -> int:
     if options.max_file_bytes is not None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (options.max_file_bytes, unlimited[1]))
     try:
-        return asyncio.run(run_until_signalled(options))
+        return asyncio.run(run_until_signalled(run(options)))
     finally:  # what measures the tests writes a file of its own at the end
         resource.setrlimit(resource.RLIMIT_FSIZE, unlimited)
 

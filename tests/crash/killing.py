@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from attrs import Factory, define, field
 
 from facewarp_async.server import FaultPlan, InstantRunner, LocalService, Work
 from tests.killing import first_of, heard
+from tests.programs import make_media
 
 __all__ = ["Batch", "Figures", "heard", "kill_batches", "open_batch"]
 
@@ -167,7 +169,7 @@ async def open_batch(
 ) -> AsyncIterator[Batch]:
     """Make media and start a service."""
     draw = random.Random(seed)
-    await anyio.to_thread.run_sync(_make_media, folder / "media", jobs, draw)
+    await anyio.to_thread.run_sync(partial(make_media, folder / "media", jobs, draw, most_bytes=60_000))
     work: list[tuple[str, bytes]] = []
 
     def note(task: Work) -> None:
@@ -175,12 +177,6 @@ async def open_batch(
 
     async with LocalService(runner=InstantRunner(duration_s=task_s, fail=note), faults=faults) as service:
         yield Batch(folder, service, work, draw)
-
-
-def _make_media(folder: Path, jobs: int, draw: random.Random) -> None:
-    (folder / "face").mkdir(parents=True)
-    for name in ["face/face.png", *(f"{number:03}.png" for number in range(jobs))]:
-        (folder / name).write_bytes(b"\x89PNG\r\n\x1a\n" + draw.randbytes(draw.randrange(1_000, 60_000)))
 
 
 async def kill_batches(folder: Path, seeds: Sequence[int], *, jobs: int, longest_s: float, most_kills: int) -> Figures:

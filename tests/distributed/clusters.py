@@ -11,6 +11,7 @@ import sys
 from collections import Counter, deque
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,8 @@ from facewarp_async.errors import InDoubtError
 from facewarp_async.models import Job
 from facewarp_async.pipeline import Failed, Outcome
 from facewarp_async.server import Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Made, Work
-from tests.distributed.program import client_of, jobs_of, record
+from tests.distributed.program import client_of
+from tests.programs import jobs_of, make_media, record
 
 CALLS = frozenset(
     f"/v1/{path}"
@@ -206,7 +208,7 @@ async def open_account(
     task_s: float = 0.1,
 ) -> AsyncIterator[Account]:
     """Make media and start a service."""
-    await anyio.to_thread.run_sync(_make_media, folder / "media", jobs, random.Random(seed))
+    await anyio.to_thread.run_sync(partial(make_media, folder / "media", jobs, random.Random(seed), most_bytes=30_000))
     runner, faults = CountingRunner(task_s), FaultPlan()
     async with LocalService(runner=runner, faults=faults) as service:
         account = Account(folder, service, runner, faults, rate, cap)
@@ -221,12 +223,6 @@ async def open_account(
             yield account
         finally:
             watching.cancel()
-
-
-def _make_media(folder: Path, jobs: int, draw: random.Random) -> None:
-    (folder / "face").mkdir(parents=True)
-    for name in ["face/face.png", *(f"{number:04}.png" for number in range(jobs))]:
-        (folder / name).write_bytes(b"\x89PNG\r\n\x1a\n" + draw.randbytes(draw.randrange(1_000, 30_000)))
 
 
 @frozen
