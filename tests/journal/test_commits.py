@@ -7,8 +7,8 @@ import sqlite3
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
@@ -78,54 +78,53 @@ class Opened:
         )
 
 
+@asynccontextmanager
+async def held_up(path: Path) -> AsyncIterator[tuple[Opened, Valve]]:
+    """Open group commits over a valve that lets none pass."""
+    opened = Opened(path)
+    await opened.commits.open()
+    assert opened.valve is not None
+    opened.valve.may_commit.clear()
+    yield opened, opened.valve
+    await opened.commits.close()
+
+
 async def reached(valve: Valve) -> None:
     assert await anyio.to_thread.run_sync(partial(valve.reached.acquire, timeout=10))
 
 
 async def test_there_is_no_answer_before_the_commit(path: Path) -> None:
-    opened = Opened(path)
-    await opened.commits.open()
-    assert opened.valve is not None
-    opened.valve.may_commit.clear()
-    write = asyncio.ensure_future(opened.write(1))
-    await reached(opened.valve)
-    for _ in range(20):
-        await asyncio.sleep(0)
-    assert not write.done(), "the row was executed, and not committed"
-    opened.valve.may_commit.set()
-    await write
-    assert opened.valve.commits == [1]
-    await opened.commits.close()
+    async with held_up(path) as (opened, valve):
+        write = asyncio.ensure_future(opened.write(1))
+        await reached(valve)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert not write.done(), "the row was executed, and not committed"
+        valve.may_commit.set()
+        await write
+        assert valve.commits == [1]
 
 
 async def test_those_that_wait_at_once_share_a_commit(path: Path) -> None:
-    opened = Opened(path)
-    await opened.commits.open()
-    assert opened.valve is not None
-    opened.valve.may_commit.clear()
-    first = asyncio.ensure_future(opened.write(0))
-    await reached(opened.valve)
-    others = asyncio.gather(*(opened.write(number) for number in range(1, 257)))
-    await asyncio.sleep(0)
-    opened.valve.may_commit.set()
-    await first
-    await others
-    assert opened.valve.commits == [1, 256]
-    await opened.commits.close()
+    async with held_up(path) as (opened, valve):
+        first = asyncio.ensure_future(opened.write(0))
+        await reached(valve)
+        others = asyncio.gather(*(opened.write(number) for number in range(1, 257)))
+        await asyncio.sleep(0)
+        valve.may_commit.set()
+        await first
+        await others
+        assert valve.commits == [1, 256]
 
 
 async def test_more_than_a_thousand_are_split(path: Path) -> None:
-    opened = Opened(path)
-    await opened.commits.open()
-    assert opened.valve is not None
-    opened.valve.may_commit.clear()
-    writes = asyncio.gather(*(opened.write(number) for number in range(2500)))
-    await asyncio.sleep(0)
-    opened.valve.may_commit.set()
-    await writes
-    assert max(opened.valve.commits) == 1000
-    assert sum(opened.valve.commits) == 2500
-    await opened.commits.close()
+    async with held_up(path) as (opened, valve):
+        writes = asyncio.gather(*(opened.write(number) for number in range(2500)))
+        await asyncio.sleep(0)
+        valve.may_commit.set()
+        await writes
+        assert max(valve.commits) == 1000
+        assert sum(valve.commits) == 2500
 
 
 async def test_closing_commits_what_was_given(path: Path, make_record: MakeRecord) -> None:
@@ -159,22 +158,18 @@ async def test_a_statement_that_fails_fails_its_commit_and_no_later_one(journal:
 
 
 async def test_each_caller_of_a_failed_commit_has_an_error_of_its_own(path: Path) -> None:
-    opened = Opened(path)
-    await opened.commits.open()
-    assert opened.valve is not None
-    opened.valve.may_commit.clear()
-    first = asyncio.ensure_future(opened.write(0))
-    await reached(opened.valve)
-    twice = asyncio.gather(opened.write(1), opened.write(1), return_exceptions=True)  # the same key
-    await asyncio.sleep(0)
-    opened.valve.may_commit.set()
-    await first
-    one, other = await twice
-    assert isinstance(one, JournalError)
-    assert isinstance(other, JournalError)
-    assert one is not other
-    assert await opened.commits.execute("SELECT count(*) FROM assets") == [(1,)], "all of a commit, or nothing"
-    await opened.commits.close()
+    async with held_up(path) as (opened, valve):
+        first = asyncio.ensure_future(opened.write(0))
+        await reached(valve)
+        twice = asyncio.gather(opened.write(1), opened.write(1), return_exceptions=True)  # the same key
+        await asyncio.sleep(0)
+        valve.may_commit.set()
+        await first
+        one, other = await twice
+        assert isinstance(one, JournalError)
+        assert isinstance(other, JournalError)
+        assert one is not other
+        assert await opened.commits.execute("SELECT count(*) FROM assets") == [(1,)], "all of a commit, or nothing"
 
 
 async def test_closing_is_waited_for_where_the_caller_is_cancelled_too(path: Path) -> None:
