@@ -15,14 +15,12 @@ from facewarp_async.client import FaceSwapClient
 from facewarp_async.errors import NoFaceError
 from facewarp_async.models import TaskKind
 from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService
-from facewarp_async.wire.requests import CREATE_PATHS
-from tests.patience import seconds
+from tests.cli.reading import CREATED, read_until
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
 
 MakeFile = Callable[..., Path]
 Settings = Callable[[LocalService], dict[str, str]]
-CREATED = f"{CREATE_PATHS[TaskKind.IMAGE_SWAP]} -> HTTP 200".encode()
 
 
 async def test_faces_are_listed_with_their_points_and_saved(
@@ -111,10 +109,7 @@ async def test_a_swap_that_is_interrupted_names_its_task_which_can_be_fetched(
         async with start(
             "swap", media, face, "--rps", "0", "--verbose", env=environ, stderr=subprocess.PIPE
         ) as process:
-            with anyio.fail_after(seconds(20)):
-                async for text in process.stderr:
-                    if CREATED in text:
-                        break
+            await read_until(process, CREATED)
             process.send_signal(signal.SIGINT)
             errors = await read_errors(process)
             assert await process.wait() == 130

@@ -21,6 +21,7 @@ from facewarp_async.client import FaceSwapClient
 from facewarp_async.config import ApiKey, Provider
 from facewarp_async.models import TaskKind
 from facewarp_async.server import InstantRunner, LocalService
+from tests.cli.reading import read_until
 from tests.patience import seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -86,10 +87,7 @@ async def test_a_signal_ends_a_command_soon_and_quietly(
 
 async def test_a_signal_ends_the_embedded_service_and_its_workers(start: Any, read_errors: Any, tmp_path: Path) -> None:
     async with start("demo", stdout=subprocess.PIPE) as process:
-        with anyio.fail_after(seconds(20)):
-            async for text in process.stderr:
-                if b"sample photos" in text:
-                    break
+        await read_until(process, b"sample photos")
         process.send_signal(signal.SIGINT)
         begun = time.monotonic()
         errors = await read_errors(process)

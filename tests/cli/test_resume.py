@@ -14,7 +14,7 @@ import pytest
 import facewarp_async
 from facewarp_async.models import TaskKind
 from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService
-from facewarp_async.wire.requests import CREATE_PATHS
+from tests.cli.reading import CREATED, read_until
 from tests.patience import seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -24,7 +24,6 @@ Settings = Callable[[LocalService], dict[str, str]]
 BATCH = ["batch", "in", "--face", "me.png", "-o", "out"]
 PORTRAITS = Path(facewarp_async.__file__).parent / "engine/data/portraits"
 JOURNAL = ".facewarp/batch.db"
-CREATED = f"{CREATE_PATHS[TaskKind.IMAGE_SWAP]} -> HTTP 200".encode()
 """What --verbose says of a create."""
 
 
@@ -132,10 +131,7 @@ async def test_without_a_journal_an_interrupted_batch_names_what_was_paid_for(
         environ = settings(service) | {"FACEWARP_PROVIDER": "mine"}
         command = [*BATCH, "--no-journal", "--in-flight", "1", "--rps", "0", "--verbose"]
         async with start(*command, env=environ, stderr=subprocess.PIPE) as process:
-            with anyio.fail_after(seconds(20)):
-                async for text in process.stderr:
-                    if CREATED in text:
-                        break
+            await read_until(process, CREATED)
             process.send_signal(signal.SIGTERM)
             errors = await read_errors(process)
             assert await process.wait() == 130
