@@ -17,6 +17,7 @@ from facewarp_async.transfer import reading
 from facewarp_async.transfer.reading import CACHED_BYTES, CHUNK_BYTES, CacheReader, Reader, Readers
 from facewarp_async.transfer.threads import FileThreads
 from tests.heads import PNG
+from tests.transfer.storages import open_files
 
 pytestmark = pytest.mark.anyio
 
@@ -75,10 +76,6 @@ async def _read_all(reader: Reader) -> None:
         pass
 
 
-def _is_open(path: Path) -> bool:
-    return any(os.path.realpath(link) == str(path) for link in Path("/proc/self/fd").iterdir())
-
-
 @pytest.mark.parametrize("size", [9, CACHED_BYTES, CACHED_BYTES + 1, CHUNK_BYTES, 2 * CHUNK_BYTES + 5])
 async def test_a_file_is_read_to_its_end_and_closed_with_its_last_bytes(
     readers: Readers, make: Make, size: int
@@ -89,7 +86,7 @@ async def test_a_file_is_read_to_its_end_and_closed_with_its_last_bytes(
     while len(found) < size:
         found += await _next(reader)
     assert found == path.read_bytes()
-    assert not _is_open(path)
+    assert open_files(path) == 0
     await reader.close()
 
 
@@ -117,7 +114,7 @@ async def test_a_file_that_shrinks_is_told(readers: Readers, make: Make) -> None
     with pytest.raises(FileChangedError, match=r"a\.png: (shrank|changed) while it was being sent"):
         await _read_all(reader)
     await reader.close()
-    assert not _is_open(path)
+    assert open_files(path) == 0
 
 
 async def test_a_file_that_changes_is_told_before_its_last_bytes_are_given(readers: Readers, make: Make) -> None:
@@ -127,7 +124,7 @@ async def test_a_file_that_changes_is_told_before_its_last_bytes_are_given(reade
     with pytest.raises(FileChangedError, match=r"a\.png: changed while it was being sent"):
         await _next(reader)
     await reader.close()
-    assert not _is_open(path)
+    assert open_files(path) == 0
 
 
 async def test_a_file_that_is_gone_is_told(readers: Readers, make: Make) -> None:
@@ -144,9 +141,9 @@ async def test_a_file_may_be_closed_before_it_was_opened_and_before_its_end(read
     await readers.open(await inspect(path)).close()
     reader = readers.open(await inspect(path))
     await _next(reader)
-    assert _is_open(path)
+    assert open_files(path)
     await reader.close()
-    assert not _is_open(path)
+    assert open_files(path) == 0
 
 
 async def test_a_disk_that_fails_is_told(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -171,5 +168,5 @@ async def test_a_disk_that_fails_is_told(make: Make, monkeypatch: pytest.MonkeyP
         with pytest.raises(FileChangedError, match=r"a\.png: can no longer be read: Input/output error"):
             await _read_all(reader)
         await reader.close()
-        assert not _is_open(path)
+        assert open_files(path) == 0
     threads.close()
