@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -36,3 +37,16 @@ async def test_what_is_posted_is_durable_once_the_journal_is_closed(tmp_path: Pa
     async with Journal(tmp_path / "batch.db", realm="r") as journal:
         assert await journal.records() == posted
     journal.post(posted[0])  # a journal that is closed takes nothing, and says nothing
+
+
+async def test_jobs_of_which_a_task_may_be_under_way_are_told_with_when_that_was_written(tmp_path: Path) -> None:
+    states, before = list(JobState), time.time()
+    async with Journal(tmp_path / "batch.db", realm="r") as journal:
+        for number, state in enumerate(states):
+            await journal.write(JobRecord(key=bytes([number]), kind=TaskKind.VIDEO_SWAP, media="a.mp4", state=state))
+        told = await journal.with_tasks()
+    assert [(states[key[0]], kind) for key, kind, _ in told] == [
+        (JobState.INTENT, TaskKind.VIDEO_SWAP),
+        (JobState.CREATED, TaskKind.VIDEO_SWAP),
+    ]
+    assert all(before <= at <= time.time() for _, _, at in told)
