@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from facewarp_async.journal import JobRecord, JobState, Journal
+from facewarp_async.errors import JournalCorruptError
+from facewarp_async.journal import JobRecord, JobState, Journal, RunRecord
 from facewarp_async.models import TaskKind
 
 pytestmark = pytest.mark.anyio
@@ -50,3 +51,11 @@ async def test_jobs_of_which_a_task_may_be_under_way_are_told_with_when_that_was
         (JobState.CREATED, TaskKind.VIDEO_SWAP),
     ]
     assert all(before <= at <= time.time() for _, _, at in told)
+
+
+async def test_a_run_that_cannot_be_read_is_named_as_damage(tmp_path: Path) -> None:
+    async with Journal(tmp_path / "batch.db", realm="r") as journal:
+        journal.begin_run(lambda: RunRecord(provider="p", began_at=1.0, seen_at=1.0))
+        await journal._commits.execute("UPDATE runs SET calls = '{'")
+        with pytest.raises(JournalCorruptError, match=r"batch\.db: what it holds of a run cannot be read"):
+            await journal.runs()
