@@ -37,7 +37,8 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "journal": {
         "": (
             "-mnot slow",
-            *(f"tests/journal/test_{name}.py" for name in ("record", "small_promises", "opening", "replay", "commits")),
+            *(f"tests/journal/test_{name}.py" for name in ("record", "small_promises", "opening", "odd_files")),
+            *(f"tests/journal/test_{name}.py" for name in ("replay", "commits")),
         ),
         "codec": (*_PURE, "tests/journal/test_record.py"),
         "record": (*_PURE, "tests/journal/test_record.py"),
@@ -45,7 +46,10 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "runs": ("-mnot slow", "tests/journal/test_runs.py"),
         "journal": (
             "-mnot slow",
-            *(f"tests/journal/test_{name}.py" for name in ("small_promises", "commits", "runs", "doubt", "resume")),
+            *(
+                f"tests/journal/test_{name}.py"
+                for name in ("log", "small_promises", "commits", "runs", "doubt", "resume")
+            ),
         ),
     },
     "pipeline": {
@@ -56,15 +60,18 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "names": (*_PURE, "tests/pipeline/test_names.py", "tests/pipeline/test_long_names.py"),
         "outcomes": (*_PURE, "tests/pipeline/test_reports.py"),
         "pipeline": (
-            "-mnot slow",
-            "tests/pipeline/test_pipeline.py",
-            *(f"tests/journal/test_{name}.py" for name in ("runs", "resume")),
+            *(f"tests/pipeline/test_{name}.py" for name in ("stopping", "pipeline")),
+            *(f"tests/journal/test_{name}.py" for name in ("fetching", "runs", "resume", "doubt")),
         ),
         "slots": ("-mnot slow", "tests/pipeline/test_slots.py"),
         "stream": ("-mnot slow", "tests/pipeline/test_stream.py"),
         "run_notes": ("-mnot slow", "tests/journal/test_runs.py"),
-        "memory": ("-mnot slow", *(f"tests/journal/test_{name}.py" for name in ("resume", "doubt", "endings", "runs"))),
-        "results": ("-mnot slow", "tests/journal/test_resume.py", "tests/pipeline/test_pipeline.py"),
+        "memory": (
+            "-mnot slow",
+            "tests/pipeline/test_memory.py",
+            *(f"tests/journal/test_{name}.py" for name in ("resume", "doubt", "endings", "runs")),
+        ),
+        "results": ("-mnot slow", "tests/pipeline/test_results.py", "tests/remote/test_results.py"),
     },
 }
 """The tests of a folder's modules, and of those that have tests of their own."""
