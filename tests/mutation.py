@@ -43,7 +43,8 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
     "journal": {
         "": (
             "-mnot slow",
-            *(f"tests/journal/test_{name}.py" for name in ("record", "small_promises", "opening", "replay", "commits")),
+            *(f"tests/journal/test_{name}.py" for name in ("record", "small_promises", "opening", "odd_files")),
+            *(f"tests/journal/test_{name}.py" for name in ("replay", "commits")),
         ),
         "codec": (*_PURE, "tests/journal/test_record.py"),
         "record": (*_PURE, "tests/journal/test_record.py"),
@@ -51,7 +52,7 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "runs": ("-mnot slow", "tests/journal/test_runs.py"),
         "journal": (
             "-mnot slow",
-            *(f"tests/journal/test_{name}.py" for name in ("small_promises", "commits", "runs", "doubt")),
+            *(f"tests/journal/test_{name}.py" for name in ("log", "small_promises", "commits", "runs", "doubt")),
             *_RESUMING,
         ),
     },
@@ -63,9 +64,9 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "names": (*_PURE, "tests/pipeline/test_names.py", "tests/pipeline/test_long_names.py"),
         "outcomes": (*_PURE, "tests/pipeline/test_reports.py"),
         "pipeline": (
-            "-mnot slow",
+            "tests/pipeline/test_stopping.py",
             *_JOBS,
-            "tests/journal/test_runs.py",
+            *(f"tests/journal/test_{name}.py" for name in ("fetching", "runs", "doubt")),
             *_RESUMING,
         ),
         "slots": ("-mnot slow", "tests/pipeline/test_slots.py"),
@@ -73,10 +74,11 @@ SUITES: dict[str, dict[str, tuple[str, ...]]] = {
         "run_notes": ("-mnot slow", "tests/journal/test_runs.py"),
         "memory": (
             "-mnot slow",
+            "tests/pipeline/test_memory.py",
             *_RESUMING,
             *(f"tests/journal/test_{name}.py" for name in ("doubt", "endings", "runs")),
         ),
-        "results": ("-mnot slow", *_RESUMING, *_JOBS),
+        "results": ("-mnot slow", "tests/pipeline/test_results.py", "tests/remote/test_restoring.py"),
     },
 }
 """The tests of a folder's modules, and of those that have tests of their own."""

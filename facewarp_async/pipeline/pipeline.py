@@ -218,6 +218,8 @@ class SwapPipeline:
         try:
             with active.scope:
                 outcome = await self._complete(run, name, seen)
+        except BatchStoppedError:
+            pass  # as if its scope had been cancelled
         except FaceWarpError as error:
             outcome = self._failed(run, error)
         finally:
@@ -283,10 +285,8 @@ class SwapPipeline:
     async def _download(self, result: SwapResult, target: Location) -> Location:
         return await self._client.download(result, target)
 
-    def _failed(self, run: JobRun, error: FaceWarpError) -> Outcome:
+    def _failed(self, run: JobRun, error: FaceWarpError) -> Failed:
         run.explain(error)
-        if isinstance(error, BatchStoppedError):
-            return _stopped(run, self._notes.stopped_by)
         if error.recovery is Recovery.STOP_BATCH:
             self._stop(error)
         return Failed(

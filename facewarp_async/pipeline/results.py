@@ -51,9 +51,9 @@ async def restore(kept: Location, target: Location, size: int | None, digest: by
     Returns:
         What it is known by there; ``None`` where it has to be fetched again.
     """
-    if isinstance(kept, RemoteFile) and isinstance(target, RemoteFile):
+    if isinstance(kept, RemoteFile):
+        assert isinstance(target, RemoteFile)  # both lie in the output folder
         return await _restore_remote(kept, target, size, digest)
-    assert isinstance(kept, Path)
     assert isinstance(target, Path)
     return digest if await anyio.to_thread.run_sync(_restore, kept, target, size, digest) else None
 

@@ -58,7 +58,7 @@ class WatchBook:
         self._made: set[Watched] = set()
         self._may_be_made = 1
         self._outdated: dict[Watch, None] = {}
-        self.is_behind = False
+        self.is_behind: bool = False
         """Whether there was more to take into account than is done at a time."""
 
     def __len__(self) -> int:
