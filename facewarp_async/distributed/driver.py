@@ -165,6 +165,8 @@ class DistributedPipeline:
         self._tasks.cancel_scope.cancel()
         # Not told of the block's own error, the group does not wrap it: it leaves the block as it was raised.
         await self._tasks.__aexit__(None, None, None)
+        for stream in self._streams:
+            stream._tell_untaken()
 
     def _lost(self, _reading: asyncio.Task[None]) -> None:
         if self._left:

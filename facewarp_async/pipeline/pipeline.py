@@ -152,6 +152,8 @@ class SwapPipeline:
             await self._tasks.__aexit__(None, None, None)
         finally:
             self._notes.has_ended = True
+            for stream in self._notes.streams:
+                stream._tell_untaken()
             if self._memory is not None:
                 await self._memory.close()
 

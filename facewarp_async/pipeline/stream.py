@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 from collections import deque
 from collections.abc import AsyncIterable, AsyncIterator, Awaitable, Callable, Iterable, Iterator
@@ -21,7 +22,8 @@ class OutcomeStream(AsyncIterator[Outcome]):
 
     A job is read only when a worker is free for it and fewer than `read_ahead` jobs were begun whose outcomes have not
     been taken. An error of the job source is raised where its next job's outcome would have come. Leaving the loop
-    early leaves the jobs running until `aclose`, or the end of the pipeline, cancels them.
+    early leaves the jobs running until `aclose`, or the end of the pipeline, cancels them. An error that nobody has
+    taken by then goes to the event loop's exception handler, which logs it.
 
     Args:
         jobs: Read lazily, one at a time.
@@ -128,6 +130,13 @@ class OutcomeStream(AsyncIterator[Outcome]):
             return [outcome async for outcome in self]
         finally:
             await self.aclose()
+
+    def _tell_untaken(self) -> None:
+        """Tell the loop of an error that nobody took, as asyncio does of a task's."""
+        error = self._crash or self._source.error
+        if error is not None:
+            told = {"message": "the outcomes that this error has ended were not taken", "exception": error}
+            asyncio.get_running_loop().call_exception_handler(told)
 
     def _end(self) -> BaseException:
         error = self._crash or self._source.error

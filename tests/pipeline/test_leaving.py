@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from typing import TYPE_CHECKING, Any
@@ -60,6 +61,47 @@ async def test_an_unforeseen_exception_in_a_job_leaves_as_it_was_raised(bench: B
             await pipeline.collect(bench.swaps(10))
     assert caught.value is crash
     await check_left(bench)
+
+
+@pytest.fixture
+async def told_to_loop() -> AsyncIterator[list[BaseException]]:
+    """What the event loop is told of, which is what it logs."""
+    told: list[BaseException] = []
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+    yield told
+    loop.set_exception_handler(None)
+
+
+async def test_an_exception_that_nobody_takes_is_told_to_the_loop(
+    bench: Bench, told_to_loop: list[BaseException]
+) -> None:
+    crash, mistake, crashed = ZeroDivisionError("a bug"), LookupError("the manifest ends here"), anyio.Event()
+
+    def also(event: Event) -> None:
+        if isinstance(event, StageBegun) and event.stage is Stage.WAIT:
+            crashed.set()
+            raise crash
+
+    def source() -> Iterator[Job]:
+        yield from ()
+        raise mistake
+
+    bench.events.also = also
+    async with bench.pipeline() as pipeline:
+        pipeline.stream(bench.swaps(3))
+        pipeline.stream(source())
+        await crashed.wait()
+    assert told_to_loop == [crash, mistake]
+    await check_left(bench)
+
+
+async def test_an_exception_that_was_taken_is_not_told_again(bench: Bench, told_to_loop: list[BaseException]) -> None:
+    jobs: list[Any] = ["photo.png"]
+    async with bench.pipeline() as pipeline:
+        with pytest.raises((AttributeError, TypeError)):
+            await pipeline.collect(jobs)
+    assert told_to_loop == []
 
 
 async def test_what_is_no_job_is_told_to_the_taker(bench: Bench) -> None:
