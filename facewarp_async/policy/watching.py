@@ -12,9 +12,9 @@ from attrs import define
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import Plan, PollPolicy, Watch
 
-_END_TASKS = 12
+_END_TASKS = 8
 """With so few tasks left the batch waits for the one that will be the last. Were it fewer, the end would be noticed
-late of what a service does that works on a dozen at once; more cost looks."""
+late of what a service does that works on many at once; more cost looks."""
 
 _MOVED_AT_ONCE = 256
 """How many tasks may be found due at a time: when thousands are, the next time goes on where this one ended."""

@@ -275,16 +275,16 @@ def test_the_task_that_will_be_the_last_is_looked_at_sooner() -> None:
     assert pick(book, 103, only_overdue=False, at_end=True) is last, "so soon again, for nothing was found out"
 
 
-def test_of_up_to_twelve_tasks_one_is_the_last() -> None:
+def test_of_up_to_eight_tasks_one_is_the_last() -> None:
     book = WatchBook(Planned())
-    for _ in range(12):
+    for _ in range(8):
         book.add(IMAGE, 10, is_fresh=True)
     assert book.next_at(at_end=True) == 13
 
 
 def test_before_the_end_no_task_is_looked_at_sooner() -> None:
     book = WatchBook(Planned())
-    for _ in range(13):
+    for _ in range(9):
         book.add(IMAGE, 10, is_fresh=True)
     assert book.next_at(at_end=True) == 16
 
