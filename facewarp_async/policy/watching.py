@@ -12,9 +12,11 @@ from attrs import define
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.polling import Plan, PollPolicy, Watch
 
-_END_TASKS = 8
-"""With so few tasks left the batch waits for the one that will be the last. Were it fewer, the end would be noticed
-late of what a service does that works on many at once; more cost looks."""
+_END_TASKS = 4
+"""With so few tasks left the batch waits for the one that will be the last."""
+
+_END_SHARE = 0.01
+"""With so small a share left of those that there were, likewise: what looks cost then is little beside the rest."""
 
 _MOVED_AT_ONCE = 256
 """How many tasks may be found due at a time: when thousands are, the next time goes on where this one ended."""
@@ -51,6 +53,7 @@ class WatchBook:
         self._policy = policy
         self._numbers = itertools.count()
         self._live: set[Watched] = set()
+        self._gone = 0
         self._kinds: Counter[TaskKind] = Counter()
         self._planned: list[Entry] = []  # by early date
         self._due: list[Entry] = []  # past their early date, by late date
@@ -85,6 +88,7 @@ class WatchBook:
         if watched not in self._live:
             return
         self._live.discard(watched)
+        self._gone += 1
         self._kinds[watched.taken_for] -= 1
         watched.version += 1
         watched.is_away = True
@@ -186,7 +190,8 @@ class WatchBook:
 
     def _last(self, at_end: bool) -> Watched | None:
         """Return the one of the last tasks that will probably be the very last, unless it is being looked at."""
-        if not at_end or not 0 < len(self._live) <= _END_TASKS or any(watched.is_away for watched in self._live):
+        few = max(_END_TASKS, _END_SHARE * self._gone)
+        if not at_end or not 0 < len(self._live) <= few or any(watched.is_away for watched in self._live):
             return None
         return max(self._live, key=lambda watched: (watched.plan.early, watched.number))
 

@@ -275,18 +275,15 @@ def test_the_task_that_will_be_the_last_is_looked_at_sooner() -> None:
     assert pick(book, 103, only_overdue=False, at_end=True) is last, "so soon again, for nothing was found out"
 
 
-def test_of_up_to_eight_tasks_one_is_the_last() -> None:
+@pytest.mark.parametrize(("gone", "few"), [(0, 4), (400, 4), (1000, 10)])
+def test_of_few_tasks_or_of_a_hundredth_of_all_one_is_the_last(gone: int, few: int) -> None:
     book = WatchBook(Planned())
-    for _ in range(8):
-        book.add(IMAGE, 10, is_fresh=True)
+    for _ in range(gone):
+        book.remove(book.add(IMAGE, 0, is_fresh=True), 1)
+    watched = [book.add(IMAGE, 10, is_fresh=True) for _ in range(few + 1)]
+    assert book.next_at(at_end=True) == 16, "no task is looked at sooner before the end"
+    book.remove(watched[0], 11)
     assert book.next_at(at_end=True) == 13
-
-
-def test_before_the_end_no_task_is_looked_at_sooner() -> None:
-    book = WatchBook(Planned())
-    for _ in range(9):
-        book.add(IMAGE, 10, is_fresh=True)
-    assert book.next_at(at_end=True) == 16
 
 
 def test_a_look_without_an_answer_is_tried_again_and_teaches_nothing() -> None:
