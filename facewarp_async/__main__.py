@@ -14,12 +14,14 @@ _EXTRA = {"cyclopts", "rich"}
 
 
 def main() -> int:
-    """Run the command line and return its exit code."""
+    """Run the command line and return its exit code, after which the process is to end: it heeds no signal any more."""
     _hold_standard_streams()
     try:
         _interrupt_on_termination()
         code = _run()
+        _ignore_interruptions()
     except KeyboardInterrupt:  # before the event loop has taken over the signals, or after it has let go of them
+        _ignore_interruptions()
         code = _INTERRUPTED
     if _is_thread_stuck():
         _flush()
@@ -55,6 +57,12 @@ def _interrupt_on_termination() -> None:
 
 def _raise_interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
+
+
+def _ignore_interruptions() -> None:
+    """Keep the exit code: Python would end by a signal that arrives while it ends anyway."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _is_thread_stuck() -> bool:

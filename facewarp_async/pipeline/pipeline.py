@@ -152,10 +152,10 @@ class SwapPipeline:
             await self._tasks.__aexit__(None, None, None)
         finally:
             self._notes.has_ended = True
-            for stream in self._notes.streams:
-                stream._tell_untaken()
             if self._memory is not None:
                 await self._memory.close()
+            for stream in self._notes.streams:
+                stream._tell_untaken()
 
     def stream(self, jobs: Jobs, *, ordered: bool = True) -> OutcomeStream:
         """Run jobs and give out what became of them.

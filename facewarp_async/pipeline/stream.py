@@ -80,21 +80,19 @@ class OutcomeStream(AsyncIterator[Outcome]):
             self._changed.set()
 
     def _start_worker(self, workers: TaskGroup) -> None:
+        """Start one more for each job that was read, until there are enough."""
         if self._idle_workers:
             self._idle_workers -= 1
             workers.start_soon(self._work, workers)
 
     async def _work(self, workers: TaskGroup) -> None:
-        is_first = True
         while True:
             await self._room.acquire()
             item = await self._source.next()
             if item is None:
                 self._room.release()
                 return
-            if is_first:  # one more worker for each job, until there are enough
-                is_first = False
-                self._start_worker(workers)
+            self._start_worker(workers)
             index, job = item
             self._in_work += 1
             self._put(index, await self._run_job(index, job))
@@ -131,15 +129,18 @@ class OutcomeStream(AsyncIterator[Outcome]):
         finally:
             await self.aclose()
 
+    @property
+    def _untaken(self) -> BaseException | None:
+        return self._crash or self._source.error
+
     def _tell_untaken(self) -> None:
         """Tell the loop of an error that nobody took, as asyncio does of a task's."""
-        error = self._crash or self._source.error
-        if error is not None:
+        if (error := self._untaken) is not None:
             told = {"message": "the outcomes that this error has ended were not taken", "exception": error}
             asyncio.get_running_loop().call_exception_handler(told)
 
     def _end(self) -> BaseException:
-        error = self._crash or self._source.error
+        error = self._untaken
         self._crash = self._source.error = None
         return error or StopAsyncIteration()
 

@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 import termios
 import time
 from collections.abc import Callable, Iterator
@@ -170,3 +171,26 @@ async def test_a_port_that_is_taken_is_a_usage_error(run: Any, local: LocalServi
     ended = await run("serve", "--port", local.provider.base_url.rpartition(":")[2])
     assert (ended.code, ended.out, ended.noise) == (2, b"", [])
     assert ended.err.endswith(": Address already in use: choose another port, or 0 for a free one\n")
+
+
+SIGNALLED_LATE = """
+import atexit, os, signal, sys
+from facewarp_async.__main__ import main
+
+class Last:
+    def __del__(self, signal_me=(os.kill, os.getpid(), int(sys.argv.pop(1)))):
+        kill, me, number = signal_me
+        kill(me, number)
+
+last = Last()
+atexit.register(last.__del__)
+sys.exit(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+async def test_a_signal_after_the_end_changes_nothing(number: int, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", SIGNALLED_LATE, str(int(number)), "--version"]
+    ended = await anyio.run_process(command, check=False, cwd=tmp_path)
+    assert (ended.returncode, ended.stderr) == (0, b"")
+    assert ended.stdout
