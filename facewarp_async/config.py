@@ -148,7 +148,9 @@ class Limits:
 
     Attributes:
         uploads: Files sent at once.
-        in_flight: Tasks that are being created or have not ended.
+        in_flight: Tasks that are being created or have not ended. While a pipeline of more than 256 is entered,
+            Python's collector of garbage goes through old objects a hundred times less often (`gc.set_threshold`):
+            that would hold up the event loop.
         downloads: Results fetched at once.
         read_ahead: Jobs that may be begun before the outcome of the oldest has been taken by the caller. It bounds the
             results held back for order: a slow consumer, or a first job that takes longest, stops the reading here.

@@ -157,6 +157,8 @@ class DistributedPipeline:
         assert self._tasks is not None
         self._left = True
         is_complete = all(stream.is_complete for stream in self._streams)
+        for stream in self._streams:
+            await stream.aclose()  # what the end of the link does to jobs is no error of theirs
         with anyio.CancelScope(shield=True):
             with anyio.move_on_after(CLOSING_S + 1), suppress(ClusterError):
                 await self._link.call("close", is_complete)

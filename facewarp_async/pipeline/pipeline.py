@@ -31,6 +31,7 @@ from facewarp_async.errors import (
 from facewarp_async.files import is_same_file
 from facewarp_async.journal import InDoubtChoice, JobJournal, Journal
 from facewarp_async.models import Asset, FaceDetection, Job, Result, SwapResult
+from facewarp_async.pipeline.collecting import MANY, collecting_old_seldom
 from facewarp_async.pipeline.events import Event, JobEnded, Sendings, StageBegun
 from facewarp_async.pipeline.memory import Counted, Memory, Occurrences
 from facewarp_async.pipeline.names import NameBook, target_path
@@ -113,6 +114,7 @@ class SwapPipeline:
                 retry_failed=retry_failed,
             )
         self._downloads = anyio.Semaphore(self._limits.downloads)
+        self._collecting = collecting_old_seldom() if self._limits.in_flight > MANY else nullcontext()
         self._names = NameBook()
         self._notes = RunNotes(client)
         self._active: set[_Active] = set()
@@ -137,6 +139,7 @@ class SwapPipeline:
         self._notes.begin()
         if self._memory is not None:
             await self._memory.open(self._notes.look)
+        self._collecting.__enter__()
         self._tasks = anyio.create_task_group()
         await self._tasks.__aenter__()
         return self
@@ -151,6 +154,7 @@ class SwapPipeline:
         try:
             await self._tasks.__aexit__(None, None, None)
         finally:
+            self._collecting.__exit__(None, None, None)
             self._notes.has_ended = True
             if self._memory is not None:
                 await self._memory.close()

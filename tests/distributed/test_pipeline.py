@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +121,32 @@ async def test_jobs_are_read_only_as_far_ahead_as_is_allowed(bench: Bench) -> No
             await anext(stream)
             assert read <= 24 + taken  # two shards of three for each of the four threads
     assert 30 <= read <= 54
+
+
+async def test_what_leaving_does_to_jobs_is_no_error_that_nobody_took(bench: Bench) -> None:
+    """Here it is heard that the shard has ended, without outcomes, once nothing can be asked any more."""
+    told, begun = list[Any](), anyio.Event()
+    bench.service.faults.add(FaultRule(Fault.SLOW, delay_s=60))
+    async with bench.pipeline(on_event=lambda _event: begun.set()) as pipeline:
+        link = pipeline._link
+        call = link.call
+
+        async def call_late(op: str, *arguments: Any) -> Any:
+            if op == "heard":
+                raise ClusterError("the connection was lost")
+            answer = await call(op, *arguments)
+            shards = list(bench.dask.futures.values()) if op == "close" else []
+            while any(shard.status == "pending" for shard in shards):  # noqa: ASYNC110 - Dask has no event for it
+                await anyio.sleep(0.01)
+            return answer
+
+        link.call = call_late  # type: ignore[assignment,method-assign]  # as if all came late
+        stream = pipeline.stream(bench.swaps(3))
+        await begun.wait()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: told.append(context))
+    asyncio.get_running_loop().set_exception_handler(None)
+    assert not stream.is_complete
+    assert told == []
 
 
 async def test_events_are_those_of_a_single_pipeline(bench: Bench) -> None:

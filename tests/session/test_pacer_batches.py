@@ -29,7 +29,8 @@ class Story:
     def __init__(self, pacer: Pacer) -> None:
         self.pacer = pacer
         self.left: list[float] = []
-        self.looks: list[tuple[float, float]] = []
+        self.in_vain: list[tuple[float, float]] = []
+        self.looks = 0
         self.served = 0
 
     def _leave(self) -> None:
@@ -57,10 +58,11 @@ class Story:
             while not done and await self.pacer.look_turn(watched):
                 asked_at = loop.time()
                 self._leave()
-                self.looks.append((asked_at, created_at))
                 await asyncio.sleep(0.05)
                 self.pacer.accepted()
                 done = ends_at <= asked_at
+                self.looks += 1
+                self.in_vain += [] if done else [(asked_at, created_at)]
                 self.pacer.looked(watched, asked_at, done=done)
         self.served += 1
 
@@ -75,7 +77,7 @@ tasks = st.tuples(st.floats(0, 20), st.floats(0, 30))
 def test_every_call_is_served_and_no_second_holds_more_than_the_rate(
     calls: list[tuple[float, Priority, float | None]], tasks: list[tuple[float, float]], rate: float
 ) -> None:
-    """Whatever comes when: nobody starves, and tasks are not looked at as soon as they are created."""
+    """Whatever comes when: nobody starves, and tasks are not looked at in vain as soon as they are created."""
 
     async def main() -> None:
         story = Story(Pacer(rate, LearntPolling({kind: Durations(6) for kind in TaskKind})))
@@ -88,8 +90,8 @@ def test_every_call_is_served_and_no_second_holds_more_than_the_rate(
         window_s = max(1, int(rate)) / rate
         for first, start in enumerate(story.left):
             assert sum(at < start + window_s for at in story.left[first:]) <= max(1, int(rate))
-        ahead = sum(asked_at < created_at + 1 for asked_at, created_at in story.looks)
-        assert ahead <= len(story.looks) / 6, "only a task believed to queue, and only once in a while"
+        ahead = sum(asked_at < created_at + 1 for asked_at, created_at in story.in_vain)
+        assert ahead <= 1 + story.looks / 6, "only a task believed to queue, and only once in a while"
 
     run_on_jumping_clock(main())
 
