@@ -6,8 +6,8 @@ and calls that take about 0.13 s; of the service its sliding window, its workers
 left out: the CPU that calls take.
 
 "clairvoyant" is the same pipeline and pacer, told when each task is done: what remains of its distance to the bound, no
-polling can save. "law known" is told how the durations are distributed, and not what each will be: what remains of the
-error of its remaining time, no learning can save. The other designs are those of the `pace` benchmark.
+polling can save. The other designs are those of the `pace` benchmark. "At best" is the error of the remaining time of
+somebody who knows all of the service, and which tasks have ended, but not what the others will take.
 """
 
 from __future__ import annotations
@@ -23,14 +23,13 @@ from typing import Any
 from attrs import evolve, frozen
 
 from benchmarks.jumping_clock import clock, run_on_jumping_clock
+from benchmarks.pace_foresight import best_error
 from benchmarks.pace_plain import PLAIN, Polling
 from benchmarks.pace_regimes import (
     LIMITS,
     SETS,
     TYPICAL_IMAGE_S,
     TYPICAL_VIDEO_S,
-    VIDEO_S,
-    VIDEO_SPREAD,
     Regime,
     bound,
     error_of,
@@ -40,7 +39,6 @@ from benchmarks.pace_service import Service, Task
 from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
 from facewarp_async.pipeline.slots import UploadSlots
-from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.learning import LearntPolling
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.remaining import Remaining
@@ -80,19 +78,6 @@ class Model:
         self.noticed_after.append(clock() - task.done_at)
 
 
-class ToldDurations(Durations):
-    """What tasks take, as it is: observations teach nothing more."""
-
-    def copy(self) -> ToldDurations:
-        return ToldDurations(self.typical_s, self.spread, seen=self.seen)
-
-    def observe(self, not_by_s: float, by_s: float) -> float:
-        told = self._mean, self._variance
-        ended_after_s = super().observe(not_by_s, by_s)
-        self._mean, self._variance = told
-        return ended_after_s
-
-
 class PacedModel(Model):
     """The pipeline, with the real pacer and policy.
 
@@ -101,7 +86,6 @@ class PacedModel(Model):
         kinds: What each job makes.
         seed: Of all that is random on the way.
         clairvoyant: Whether looks are made as soon as tasks are done.
-        law_known: Whether it is told how the durations are distributed.
     """
 
     def __init__(
@@ -111,7 +95,6 @@ class PacedModel(Model):
         seed: int,
         *,
         clairvoyant: bool = False,
-        law_known: bool = False,
     ) -> None:
         super().__init__(service, kinds, seed)
         provider = Provider(
@@ -122,10 +105,6 @@ class PacedModel(Model):
             typical_video_s=TYPICAL_VIDEO_S,
         )
         self._policy = LearntPolling.for_provider(provider)
-        if law_known:
-            for kind in TaskKind:
-                law = (VIDEO_S, VIDEO_SPREAD) if kind.is_video else (service.regime.image_s, service.regime.spread)
-                self._policy.adopt(kind, ToldDurations(*law))
         self._pacer = Pacer(service.regime.rate, self._policy)
         self._clairvoyant = clairvoyant
         self._uploads, self._places = UploadSlots(LIMITS.uploads), asyncio.Semaphore(LIMITS.in_flight)
@@ -272,7 +251,6 @@ def _plain(polling: Polling) -> MakeModel:
 DESIGNS: dict[str, MakeModel] = {
     "facewarp": PacedModel,
     "clairvoyant": lambda service, kinds, seed: PacedModel(service, kinds, seed, clairvoyant=True),
-    "law known": lambda service, kinds, seed: PacedModel(service, kinds, seed, law_known=True),
     **{name: _plain(polling) for name, polling in PLAIN.items()},
 }
 
@@ -323,25 +301,26 @@ def main() -> None:
     parser.add_argument("--order", choices=["first", "random", "last"], default="first", help="of the service's tasks")
     options = parser.parse_args()
     head = ["calls, jobs", "number", "design", "makespan / bound", "calls / bound", "noticed after, s", "refused"]
-    print(f"| {' | '.join([*head, 'end foreseen to'])} |")
-    print(f"|{' --- |' * 8}")
+    print(f"| {' | '.join([*head, 'end foreseen to', 'at best'])} |")
+    print(f"|{' --- |' * 9}")
     for jobs in options.jobs:
         for regime in [regime for name in options.sets for regime in SETS[name]]:
             if options.regimes is not None and not regime.name.startswith(tuple(options.regimes)):
                 continue
+            best = statistics.mean(best_error(regime, jobs, seed) for seed in range(options.rounds))
             for design in options.designs:
                 runs = [
                     simulate(regime, design, jobs=jobs, seed=seed, order=options.order)
                     for seed in range(options.rounds)
                 ]
-                print(_row(regime, jobs, design, runs), flush=True)
+                print(_row(regime, jobs, design, runs, best), flush=True)
 
 
-def _row(regime: Regime, jobs: int, design: str, runs: Sequence[Outcome]) -> str:
+def _row(regime: Regime, jobs: int, design: str, runs: Sequence[Outcome], best: float) -> str:
     def mean(name: str) -> float:
         return float(statistics.mean(getattr(run, name) for run in runs))
 
-    foreseen = "-" if math.isnan(runs[0].foreseen) else f"{100 * mean('foreseen'):.0f} %"
+    foreseen = "- | -" if math.isnan(runs[0].foreseen) else f"{100 * mean('foreseen'):.0f} % | {100 * best:.0f} %"
     figures = f"{mean('makespan'):.3f} | {mean('calls'):.3f} | {mean('noticed_s'):.1f} | {100 * mean('refused'):.1f} %"
     return f"| {regime.name}, {regime.workers} workers | {jobs} | {design} | {figures} | {foreseen} |"
 

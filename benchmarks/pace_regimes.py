@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from attrs import frozen
 
@@ -93,13 +93,16 @@ class Durations:
         self.drawn: list[float] = []
 
     def __call__(self, kind: TaskKind) -> float:
-        median, spread = (VIDEO_S, VIDEO_SPREAD) if kind.is_video else (self._regime.image_s, self._regime.spread)
+        median, spread = law_of(self._regime, kind, len(self.drawn) / self._jobs)
         seconds = median * math.exp(self._draws[kind].gauss(0, spread))
-        seconds = min(max(seconds, median / 4), 4 * median)
-        if self._regime.disturbed:
-            seconds *= 1 + 2 * len(self.drawn) / self._jobs
-        self.drawn.append(seconds / self._regime.factor)
+        self.drawn.append(min(max(seconds, median / 4), 4 * median) / self._regime.factor)
         return self.drawn[-1]
+
+
+def law_of(regime: Regime, kind: TaskKind, begun: float) -> tuple[float, float]:
+    """Return the median and the spread of a kind's durations, when a share of the batch's tasks has begun."""
+    median, spread = (VIDEO_S, VIDEO_SPREAD) if kind.is_video else (regime.image_s, regime.spread)
+    return median * (1 + 2 * begun if regime.disturbed else 1), spread
 
 
 def kinds_of(regime: Regime, jobs: int, seed: int) -> list[TaskKind]:
@@ -124,22 +127,43 @@ def bound(regime: Regime, took: Sequence[float]) -> Bound:
         regime: The service.
         took: What the tasks took, in the order in which they were begun: that in which the client created them.
     """
-    jobs = len(took)
-    sendings = 1 / (1 - FAILING) if regime.disturbed else 1.0
+    end = max(done_at for _, done_at in work_off(regime, took))
+    return Bound(makespan_s=max(end, called_at(regime, len(took))), calls=_calls(regime, len(took)))
 
-    def leaves_at(call: float) -> float:
-        if regime.rate is None:
-            return 0.0
-        at = max(0.0, (call - max(1, int(regime.rate))) / regime.rate)
-        return (at + OUTAGE[1] - OUTAGE[0] if regime.disturbed and at >= OUTAGE[0] else at) / regime.factor
 
-    calls = (2 * jobs + 1) * sendings + jobs
-    end, free_at = leaves_at(calls), [0.0] * regime.workers
+def work_off(regime: Regime, took: Sequence[float]) -> Iterator[tuple[float, float]]:
+    """Give when each task begins and is done; the arguments are those of `bound`."""
+    free_at = [0.0] * regime.workers
     for number, seconds in enumerate(took, 1):
-        done_at = max(free_at[0], leaves_at((number + 1) * sendings + number)) + seconds
-        heapq.heapreplace(free_at, done_at)
-        end = max(end, done_at)
-    return Bound(makespan_s=end, calls=calls)
+        begins_at = max(free_at[0], created_at(regime, number))
+        heapq.heapreplace(free_at, begins_at + seconds)
+        yield begins_at, begins_at + seconds
+
+
+def created_at(regime: Regime, number: int) -> float:
+    """Return when the task of that number, from 1, can be created: the face and its media were uploaded before."""
+    return _leaves_at(regime, (number + 1) * _sendings(regime) + number)
+
+
+def called_at(regime: Regime, jobs: int) -> float:
+    """Return when the last of a batch's calls can leave."""
+    return _leaves_at(regime, _calls(regime, jobs))
+
+
+def _calls(regime: Regime, jobs: int) -> float:
+    return (2 * jobs + 1) * _sendings(regime) + jobs
+
+
+def _sendings(regime: Regime) -> float:
+    """Return how often a call that creates nothing is sent until it does not fail."""
+    return 1 / (1 - FAILING) if regime.disturbed else 1.0
+
+
+def _leaves_at(regime: Regime, call: float) -> float:
+    if regime.rate is None:
+        return 0.0
+    at = max(0.0, (call - max(1, int(regime.rate))) / regime.rate)
+    return (at + OUTAGE[1] - OUTAGE[0] if regime.disturbed and at >= OUTAGE[0] else at) / regime.factor
 
 
 def error_of(foreseen: Sequence[tuple[float, float, float]], ended_at: float) -> float:
