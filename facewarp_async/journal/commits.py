@@ -56,7 +56,6 @@ class GroupCommits:
         self._path = path
         self._connect = connect
         self._queue: _Queue | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
 
     async def open(self) -> None:
@@ -67,11 +66,11 @@ class GroupCommits:
             JournalCorruptError: It is no database, or damaged.
             JournalError: It cannot be opened.
         """
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         self._queue = queue.SimpleQueue()
-        opened: asyncio.Future[None] = self._loop.create_future()
+        opened: asyncio.Future[None] = loop.create_future()
         self._thread = threading.Thread(
-            target=self._run, args=(self._loop, self._queue, opened), name="facewarp-journal", daemon=True
+            target=self._run, args=(loop, self._queue, opened), name="facewarp-journal", daemon=True
         )
         self._thread.start()
         try:
@@ -94,9 +93,9 @@ class GroupCommits:
         Raises:
             JournalError: It could not be committed.
         """
-        if self._queue is None or self._loop is None:
+        if self._queue is None:
             raise JournalError(f"{self._path}: the journal is closed")
-        answer: asyncio.Future[Rows] = self._loop.create_future()
+        answer: asyncio.Future[Rows] = asyncio.get_running_loop().create_future()
         self._queue.put(_Statement(sql, values, answer))
         return await answer
 
