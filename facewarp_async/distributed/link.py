@@ -84,8 +84,8 @@ class Link:
             while True:
                 for item in await self._comm.read():
                     self._take(*item)
-        except OSError:
-            pass  # how a comm says that it has ended
+        except OSError as error:  # how a comm says that it has ended
+            logger.debug("the connection to %s has ended: %s", self._name, error)
         finally:
             writing.cancel()
             self._end()

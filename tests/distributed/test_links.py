@@ -131,7 +131,10 @@ async def test_an_answer_that_nobody_waits_for_any_more_is_given_back() -> None:
     assert given_back == [(5,)]
 
 
-async def test_what_an_ended_link_leaves_is_an_error_for_who_waits_and_silence_for_notes() -> None:
+async def test_what_an_ended_link_leaves_is_an_error_for_who_waits_and_silence_for_notes(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level(logging.DEBUG)
     async with linked() as (link, other):
         caller = asyncio.create_task(link.call("wait"))
         await other.asked.wait()
@@ -145,6 +148,7 @@ async def test_what_an_ended_link_leaves_is_an_error_for_who_waits_and_silence_f
         await anyio.wait_all_tasks_blocked()
         assert (link.is_lost, len(other.heard)) == (True, heard)
     assert other.ended == ["wait"], "what the other side did for it has ended too"
+    assert "the connection to the other has ended: closed" in caplog.messages
 
 
 async def test_where_nobody_listens_the_address_is_named() -> None:
