@@ -120,7 +120,7 @@ async def test_files_are_found_by_state_and_by_words(page: Page, make_page: Make
 
 async def test_failures_are_the_first_files(page: Page, make_page: MakePage, records: list[JobRecord]) -> None:
     await open_page(page, await make_page(records))
-    assert await page.locator(".card h3").all_inner_texts() == [
+    assert await page.locator(".card h3").all_text_contents() == [
         "x1.jpg", "x2.jpg", "in/beach-0.png", "in/beach-1.png", "in/beach-2.png",
     ]  # fmt: skip
 
