@@ -18,10 +18,10 @@ _before = _meanwhile = gc.get_threshold()
 
 @contextmanager
 def collecting_old_seldom() -> Iterator[None]:
-    """Have Python look at old objects once in a thousand collections of young ones, instead of once in ten.
+    """Have Python look at old objects once in a thousand collections of younger ones, instead of once in ten.
 
     It goes through all of a process's old objects in one go, and a task that is waited for is about a hundred of them.
-    The young ones, among which garbage is found, are looked at as before. What the program itself has set meanwhile
+    The youngest, among which garbage is found, are looked at as before. What the program itself has set meanwhile
     is left as it is.
     """
     global _holders, _before, _meanwhile  # noqa: PLW0603 - the collector is the process's
