@@ -27,11 +27,12 @@ async def test_a_pipeline_of_very_many_tasks_has_old_objects_looked_at_seldom(in
     before = gc.get_threshold()
     async with (
         FaceSwapClient(Provider("none", "http://127.0.0.1:9"), ApiKey("key"), cache_dir=False) as client,
-        SwapPipeline(client, limits=Limits(in_flight=in_flight)),
+        SwapPipeline(client, limits=Limits(in_flight=in_flight)) as pipeline,
     ):
         assert (gc.get_threshold() != before) == seldom
         assert gc.get_threshold()[:2] == before[:2], "the young as before"
-    assert gc.get_threshold() == before
+    assert gc.get_threshold() == before, "while there still is a pipeline"
+    del pipeline
 
 
 def test_the_last_of_several_pipelines_puts_it_back() -> None:
