@@ -9,10 +9,14 @@ The lower bound of a run knows how long the service really took for every task: 
 moment on, each shared file is uploaded once, each task is looked at once, and tasks are worked on in the order of their
 creation, with no way to the service and back. Calls and lateness ("noticed") are counted too; lateness is in seconds
 before compression. "Clairvoyant" is the batch of `pace_model`: the same pipeline at a service of the same durations,
-with calls of 0.13 s, told when each task is done. "End foreseen to" is the mean error of the remaining time, told while
-a third to nine tenths of the jobs were done. A bound is that of the order in which a design creates its tasks: the
+with calls of 0.13 s, told when each task is done. A bound is that of the order in which a design creates its tasks: the
 pipeline begins with the videos, the others take the jobs as they come, which takes up to a tenth longer. So designs are
 compared by the clairvoyant's time, which is the same for all.
+
+"Time left off by" is by which share of the truth the time was wrong that the progress bar tells from a third to nine
+tenths of a batch's time, on average: the one that it tells, or the nearer of two, where it says "2 to 5 min" and the
+truth is not between them. "Good" is the share of that time in which that was at most a quarter; the width is how many
+times as long the most is as the least, in the middle, or 100.
 
 Designs: "facewarp" is SwapPipeline as it is. "every 3 s" and the like are one semaphore of 10 over whole jobs, no
 limiter (refused calls are repeated after a random, growing wait) and looks at fixed intervals. "back-off" is a limiter,
@@ -38,6 +42,7 @@ from pathlib import Path
 
 from attrs import define, evolve, frozen
 
+from benchmarks.pace_foresight import Foresight, foresight
 from benchmarks.pace_model import simulate
 from benchmarks.pace_plain import PLAIN, Batch, Polling, run_plain
 from benchmarks.pace_regimes import (
@@ -51,7 +56,6 @@ from benchmarks.pace_regimes import (
     Durations,
     Regime,
     bound,
-    error_of,
     kinds_of,
 )
 from facewarp_async.client import FaceSwapClient
@@ -62,6 +66,9 @@ from facewarp_async.pipeline import Completed, Event, JobEnded, StageBegun, Swap
 from facewarp_async.policy.remaining import Remaining
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.server import API, CREATES, Fault, FaultPlan, FaultRule, InstantRunner, LocalService, Made, Work
+
+_LOOK_AHEAD_S = 0.1
+"""Of compressed time."""
 
 
 class TimedRunner(InstantRunner):
@@ -144,10 +151,6 @@ def _watcher(batch: Batch, remaining: Remaining) -> Callable[[Event], None]:
         now = time.monotonic()
         if isinstance(event, JobEnded):
             remaining.ended(event.index, now)
-            share = (len(batch.foreseen) + 1) / len(batch.media)
-            if len(batch.foreseen) % max(1, len(batch.media) // 50) == 0:
-                remaining.look_ahead(now)
-            batch.foreseen.append((share, now, now + (remaining.remaining_s(now) or 0.0)))
         elif not isinstance(event, StageBegun):
             pass
         elif event.stage is Stage.CHECK:
@@ -164,6 +167,14 @@ def _watcher(batch: Batch, remaining: Remaining) -> Callable[[Event], None]:
     return note
 
 
+async def _look_ahead(batch: Batch, remaining: Remaining) -> None:
+    while True:
+        await asyncio.sleep(_LOOK_AHEAD_S)
+        remaining.look_ahead(time.monotonic())
+        if left := remaining.left(time.monotonic()):
+            batch.told.append((time.monotonic(), left))
+
+
 async def facewarp(batch: Batch) -> list[Path]:
     factor = batch.regime.factor
     provider = evolve(
@@ -173,10 +184,12 @@ async def facewarp(batch: Batch) -> list[Path]:
     timeouts, retry = Timeouts(image_task_s=600), RetryPolicy()
     retry = evolve(retry, first_s=retry.first_s / factor, longest_s=retry.longest_s / factor)
     async with FaceSwapClient(provider, ApiKey(batch.key), timeouts=timeouts, retry=retry, cache_dir=False) as client:
-        remaining = Remaining(len(jobs), rate=provider.requests_per_second, foresee=client.work_left_s)
+        remaining = Remaining(len(jobs), rate=provider.requests_per_second, foresee=client.work_left)
         on_event = _watcher(batch, remaining)
+        looking = asyncio.create_task(_look_ahead(batch, remaining))
         async with SwapPipeline(client, output_dir=batch.out, limits=LIMITS, on_event=on_event) as pipeline:
             report = await pipeline.collect(jobs)
+        looking.cancel()
     assert [outcome.job for outcome in report.outcomes] == jobs
     paths = []
     for outcome in report.outcomes:
@@ -205,7 +218,7 @@ class Figures:
     calls: float
     noticed_s: float
     refused: float
-    foreseen: float
+    foreseen: Foresight | None
 
 
 def _make_files(folder: Path, regime: Regime, jobs: int, seed: int) -> tuple[Path, list[Path]]:
@@ -260,7 +273,7 @@ def run(regime: Regime, design: str, *, jobs: int, seed: int) -> Figures:
         calls=calls / least.calls,
         noticed_s=statistics.mean(late) * regime.factor,
         refused=seen.refused / calls,
-        foreseen=error_of(batch.foreseen, begun + makespan_s),
+        foreseen=foresight(batch.told, begun, begun + makespan_s),
     )
 
 
@@ -285,7 +298,9 @@ def table(results: dict[tuple[Regime, int, str], list[Figures]]) -> Iterator[str
         "calls / bound",
         "noticed after, s",
         "refused",
-        "end foreseen to",
+        "time left off by",
+        "good",
+        "width",
     ]
     yield f"| {' | '.join(head)} |"
     yield f"|{' --- |' * len(head)}"
@@ -300,11 +315,20 @@ def table(results: dict[tuple[Regime, int, str], list[Figures]]) -> Iterator[str
             _spread([each.calls for each in figures], ".3f"),
             _spread([each.noticed_s for each in figures], ".1f"),
             _spread([100 * each.refused for each in figures], ".1f") + " %",
-            "-"
-            if math.isnan(figures[0].foreseen)
-            else _spread([100 * each.foreseen for each in figures], ".0f") + " %",
+            *_told(figures),
         ]
         yield f"| {' | '.join(cells)} |"
+
+
+def _told(figures: list[Figures]) -> list[str]:
+    told = [each.foreseen for each in figures if each.foreseen is not None]
+    if not told:
+        return ["-"] * 3
+    return [
+        _spread([100 * each.error for each in told], ".0f") + " %",
+        _spread([100 * each.good for each in told], ".0f") + " %",
+        _spread([each.width for each in told], ".1f"),
+    ]
 
 
 def _spread(values: list[float], form: str) -> str:

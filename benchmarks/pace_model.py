@@ -6,8 +6,9 @@ and calls that take about 0.13 s; of the service its sliding window, its workers
 left out: the CPU that calls take.
 
 "clairvoyant" is the same pipeline and pacer, told when each task is done: what remains of its distance to the bound, no
-polling can save. The other designs are those of the `pace` benchmark. "At best" is the error of the remaining time of
-somebody who knows all of the service, and which tasks have ended, but not what the others will take.
+polling can save. The other designs, and what is said of the time that is left, are those of the `pace` benchmark. "At
+best" is the error of one time that somebody tells who knows all of the service, and which tasks have ended, but not
+what the others will take.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from typing import Any
 from attrs import evolve, frozen
 
 from benchmarks.jumping_clock import clock, run_on_jumping_clock
-from benchmarks.pace_foresight import best_error
+from benchmarks.pace_foresight import MOMENTS, Foresight, best_error, foresight
 from benchmarks.pace_plain import PLAIN, Polling
 from benchmarks.pace_regimes import (
     LIMITS,
     SETS,
     TYPICAL_IMAGE_S,
     TYPICAL_VIDEO_S,
+    Durations,
     Regime,
     bound,
-    error_of,
     kinds_of,
 )
 from benchmarks.pace_service import Service, Task
@@ -40,6 +41,7 @@ from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
 from facewarp_async.pipeline.slots import UploadSlots
 from facewarp_async.policy.learning import LearntPolling
+from facewarp_async.policy.polling import TimeLeft
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.remaining import Remaining
 from facewarp_async.policy.retry import RetryPolicy
@@ -61,7 +63,7 @@ class Model:
     def __init__(self, service: Service, kinds: Sequence[TaskKind], seed: int) -> None:
         self.service, self.kinds = service, kinds
         self.noticed_after: list[float] = []
-        self.foreseen: list[tuple[float, float, float]] = []
+        self.told: list[tuple[float, TimeLeft]] = []
         self._noise = random.Random(f"noise {seed}")
 
     async def travel(self, seconds: float) -> None:
@@ -112,31 +114,41 @@ class PacedModel(Model):
         self._remaining = Remaining(
             len(kinds),
             rate=service.regime.rate,
-            foresee=lambda upcoming, over_s: self._policy.work_left_s(clock(), upcoming, over_s),
+            foresee=lambda upcoming, over_s: self._policy.work_left(clock(), upcoming, over_s),
         )
         self._to_read: Iterator[int] = iter(range(len(kinds)))
-        self._begun = 0
+        regime = evolve(service.regime, factor=1.0)
+        draw = Durations(regime, len(kinds), seed)
+        self._every_s = bound(regime, [draw(kind) for kind in kinds]).makespan_s / MOMENTS
+        self._begun = self._ended = 0
         self._is_exhausted = False
 
     async def run(self) -> None:
         workers = LIMITS.uploads + LIMITS.in_flight + LIMITS.downloads
         with self._pacer.counting(self._left):
+            looking = asyncio.create_task(self._look_ahead())
             async with asyncio.TaskGroup() as group:
                 for _ in range(min(workers, len(self.kinds) + 1)):
                     group.create_task(self._work())
+            looking.cancel()
 
     def _left(self) -> float:
-        return self._begun - len(self.foreseen) if self._is_exhausted else math.inf
+        return self._begun - self._ended if self._is_exhausted else math.inf
+
+    async def _look_ahead(self) -> None:
+        """Ask for the time that is left again and again, as the progress bar does."""
+        while True:
+            await asyncio.sleep(self._every_s)
+            self._remaining.look_ahead(clock())
+            if left := self._remaining.left(clock()):
+                self.told.append((clock(), left))
 
     async def _work(self) -> None:
         for index in self._to_read:
             self._begun += 1
             await self._job(index, self.kinds[index])
-            now, share = clock(), (len(self.foreseen) + 1) / len(self.kinds)
-            self._remaining.ended(index, now)
-            if len(self.foreseen) % max(1, len(self.kinds) // 50) == 0:
-                self._remaining.look_ahead(now)
-            self.foreseen.append((share, now, now + (self._remaining.remaining_s(now) or 0.0)))
+            self._remaining.ended(index, clock())
+            self._ended += 1
         self._is_exhausted = True
 
     async def _job(self, index: int, kind: TaskKind) -> None:
@@ -264,7 +276,7 @@ class Outcome:
     calls: float
     noticed_s: float
     refused: float
-    foreseen: float
+    foreseen: Foresight | None
 
 
 def simulate(regime: Regime, design: str, *, jobs: int, seed: int, order: str = "first") -> Outcome:
@@ -287,7 +299,7 @@ def simulate(regime: Regime, design: str, *, jobs: int, seed: int, order: str = 
         calls=service.calls / least.calls,
         noticed_s=statistics.mean(made[0].noticed_after),
         refused=service.refusals / service.calls,
-        foreseen=math.nan if design == "clairvoyant" else error_of(made[0].foreseen, ended[0]),
+        foreseen=None if design == "clairvoyant" else foresight(made[0].told, 0.0, ended[0]),
     )
 
 
@@ -301,8 +313,8 @@ def main() -> None:
     parser.add_argument("--order", choices=["first", "random", "last"], default="first", help="of the service's tasks")
     options = parser.parse_args()
     head = ["calls, jobs", "number", "design", "makespan / bound", "calls / bound", "noticed after, s", "refused"]
-    print(f"| {' | '.join([*head, 'end foreseen to', 'at best'])} |")
-    print(f"|{' --- |' * 9}")
+    print(f"| {' | '.join([*head, 'time left off by', 'good', 'width', 'at best'])} |")
+    print(f"|{' --- |' * 11}")
     for jobs in options.jobs:
         for regime in [regime for name in options.sets for regime in SETS[name]]:
             if options.regimes is not None and not regime.name.startswith(tuple(options.regimes)):
@@ -320,7 +332,12 @@ def _row(regime: Regime, jobs: int, design: str, runs: Sequence[Outcome], best: 
     def mean(name: str) -> float:
         return float(statistics.mean(getattr(run, name) for run in runs))
 
-    foreseen = "- | -" if math.isnan(runs[0].foreseen) else f"{100 * mean('foreseen'):.0f} % | {100 * best:.0f} %"
+    told = [run.foreseen for run in runs if run.foreseen is not None]
+    foreseen = "- | - | - | -"
+    if told:
+        error, good = (100 * statistics.mean(getattr(each, name) for each in told) for name in ("error", "good"))
+        width = statistics.mean(each.width for each in told)
+        foreseen = f"{error:.0f} % | {good:.0f} % | {width:.1f} | {100 * best:.0f} %"
     figures = f"{mean('makespan'):.3f} | {mean('calls'):.3f} | {mean('noticed_s'):.1f} | {100 * mean('refused'):.1f} %"
     return f"| {regime.name}, {regime.workers} workers | {jobs} | {design} | {figures} | {foreseen} |"
 

@@ -16,6 +16,7 @@ from yarl import URL
 from benchmarks.pace_regimes import Regime
 from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
+from facewarp_async.policy.polling import TimeLeft
 from facewarp_async.wire.requests import CREATE_PATHS, TASK_PATH, UPLOAD_URL_PATH
 
 
@@ -30,8 +31,8 @@ class Batch:
     media: Sequence[Path]
     out: Path
     noticed_at: dict[int, float] = Factory(dict)
-    foreseen: list[tuple[float, float, float]] = Factory(list)
-    """As `error_of` takes it."""
+    told: list[tuple[float, TimeLeft]] = Factory(list)
+    """For how long it was to go on, and when that was told."""
 
 
 @frozen(kw_only=True)

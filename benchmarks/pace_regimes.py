@@ -164,14 +164,3 @@ def _leaves_at(regime: Regime, call: float) -> float:
         return 0.0
     at = max(0.0, (call - max(1, int(regime.rate))) / regime.rate)
     return (at + OUTAGE[1] - OUTAGE[0] if regime.disturbed and at >= OUTAGE[0] else at) / regime.factor
-
-
-def error_of(foreseen: Sequence[tuple[float, float, float]], ended_at: float) -> float:
-    """Return by which share the remaining time was wrong, on average, while a third to nine tenths of jobs were done.
-
-    Args:
-        foreseen: After each job the share of jobs that have ended, when that was, and when the end was foreseen to be.
-        ended_at: When it was.
-    """
-    errors = [abs(end - ended_at) / (ended_at - now) for share, now, end in foreseen if 1 / 3 <= share <= 0.9]
-    return sum(errors) / len(errors) if errors else math.nan

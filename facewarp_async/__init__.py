@@ -103,7 +103,7 @@ if TYPE_CHECKING:
         SwapPipeline,
     )
     from facewarp_async.policy.learning import LearntPolling
-    from facewarp_async.policy.polling import FixedPolling, PollPolicy
+    from facewarp_async.policy.polling import FixedPolling, PollPolicy, TimeLeft
     from facewarp_async.policy.retry import RetryPolicy
     from facewarp_async.sources import FolderJobs, ManifestJobs, jobs_from_folder, jobs_from_manifest
     from facewarp_async.urls import RemoteFile
@@ -131,7 +131,7 @@ _HOMES = {
         BatchReport BytesSent Completed Event Failed JobEnded Outcome OutcomeStream Skipped StageBegun SwapPipeline
     """,
     "policy.learning": "LearntPolling",
-    "policy.polling": "FixedPolling PollPolicy",
+    "policy.polling": "FixedPolling PollPolicy TimeLeft",
     "policy.retry": "RetryPolicy",
     "sources": "FolderJobs ManifestJobs jobs_from_folder jobs_from_manifest",
     "urls": "RemoteFile",
@@ -223,6 +223,7 @@ __all__ = [
     "TaskKind",
     "TaskStatus",
     "TaskTimeoutError",
+    "TimeLeft",
     "Timeouts",
     "TransportError",
     "UnsupportedFormatError",

@@ -33,7 +33,7 @@ from facewarp_async.models import (
     UploadGrant,
     VideoResult,
 )
-from facewarp_async.policy.polling import EMPTY_POLLS
+from facewarp_async.policy.polling import EMPTY_POLLS, TimeLeft
 from facewarp_async.policy.rate import Priority
 from facewarp_async.policy.watching import Watched
 from facewarp_async.session import Sending, Turn
@@ -68,7 +68,7 @@ class ServiceCalls:
         """Have the pacer know how many jobs of a batch have not ended; infinity where there may be any number."""
         return self._connection.api.pacer.counting(left)
 
-    def work_left_s(self, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:
+    def work_left(self, upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft | None:
         """Return in how many seconds the last task will probably be done.
 
         Args:
@@ -76,9 +76,10 @@ class ServiceCalls:
             over_s: In how many seconds the last of them will be created.
 
         Returns:
-            Seconds, or ``None`` where that is not known: with fixed polling, or where another process waits for tasks.
+            The least and the most, or ``None`` where that is not known: with fixed polling, or where another process
+            waits for tasks.
         """
-        return self._connection.work_left_s(upcoming, over_s)
+        return self._connection.work_left(upcoming, over_s)
 
     async def request_upload(self, file_name: str) -> UploadGrant:
         """Ask for leave to upload one file: a presigned URL that lives for 30 minutes, and the file's key."""

@@ -11,7 +11,7 @@ import anyio
 from facewarp_async.config import Credentials, Provider, Timeouts
 from facewarp_async.errors import ConfigurationError
 from facewarp_async.models import TaskKind
-from facewarp_async.policy.polling import PollPolicy
+from facewarp_async.policy.polling import PollPolicy, TimeLeft
 from facewarp_async.policy.retry import RetryPolicy
 from facewarp_async.session import ApiSession, Pace
 from facewarp_async.session.learnt import LearntFile
@@ -133,11 +133,11 @@ class Connection:
         if self._learnt is not None:
             await self._learnt.recall()
 
-    def work_left_s(self, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:
-        """Return in how many seconds the last task will be done; ``None`` where that is not known here."""
+    def work_left(self, upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft | None:
+        """Return in how many seconds the last task will probably be done; ``None`` where that is not known here."""
         if self._pacer is not None:
             return None
-        return self._polling.work_left_s(asyncio.get_running_loop().time(), upcoming, over_s)
+        return self._polling.work_left(asyncio.get_running_loop().time(), upcoming, over_s)
 
     async def close(self) -> None:
         """Close what was opened here, and keep what was learnt. May be called twice, and on a client never used."""

@@ -33,6 +33,7 @@ from facewarp_async.text import seconds
 from facewarp_async.urls import Location
 
 _COUNTED_AT_ONCE = 500
+_LOOK_AHEAD_S = 1.0
 
 
 @frozen(kw_only=True)
@@ -82,7 +83,7 @@ class BatchRun:
         self._is_free = client.provider.name == LOCAL
         self._tally = Tally(
             rate=client.provider.requests_per_second,
-            foresee=client.work_left_s if settings.dask is None else None,  # else other processes know
+            foresee=client.work_left if settings.dask is None else None,  # else other processes know
         )
         self._begun: float | None = None
 
@@ -133,6 +134,7 @@ class BatchRun:
         ending: FaceWarpError | None = None
         async with anyio.create_task_group() as group:
             group.start_soon(_count, self._jobs, self._tally)
+            group.start_soon(_look_ahead, self._tally)
             try:
                 async for outcome in pipeline.stream(self._jobs):
                     await self._tell(outcome)
@@ -163,6 +165,13 @@ class BatchRun:
         )
         for step in steps:
             self._output.say(step)
+
+
+async def _look_ahead(tally: Tally) -> None:
+    """Keep what is foreseen up to date, also while nothing ends."""
+    while True:
+        await anyio.sleep(_LOOK_AHEAD_S)
+        tally.look_ahead()
 
 
 async def _count(jobs: BatchJobs, tally: Tally) -> None:

@@ -16,7 +16,9 @@ from facewarp_async.policy.remaining import Foresee, Remaining
 from facewarp_async.text import bytes_text, seconds
 
 _LATE_S, _SAMPLES = 5.0, 1000
-_LOOK_AHEAD_S = 1.0
+_LITTLE = 0.1
+"""The least time that is left is not told if it is so small a share of the most."""
+
 _KINDS = {
     ImageSwap: TaskKind.IMAGE_SWAP,
     VideoSwap: TaskKind.VIDEO_SWAP,
@@ -73,7 +75,6 @@ class Tally:
     clock: Callable[[], float] = time.monotonic
     foresee: Foresee | None = None
     _remaining: Remaining = Factory(lambda tally: Remaining(foresee=tally.foresee), takes_self=True)
-    _looks_ahead_at: float = 0.0
     _never_created: int = 0
     _reached: dict[int, int] = Factory(dict)
     _open: dict[int, OpenTask] = Factory(dict)
@@ -134,13 +135,11 @@ class Tally:
         self._sending.pop(event.index, None)
         self._open.pop(event.index, None)
         self._end(as_told(event.outcome))
-        self._look_ahead(now)
 
-    def _look_ahead(self, now: float) -> None:
-        if now >= self._looks_ahead_at:
-            self._looks_ahead_at = now + _LOOK_AHEAD_S
-            self._update_remaining()
-            self._remaining.look_ahead(now)
+    def look_ahead(self) -> None:
+        """Ask what is known of how long it will still take. It takes a few milliseconds: once a second is enough."""
+        self._update_remaining()
+        self._remaining.look_ahead(self.clock())
 
     def _update_remaining(self) -> None:
         # What ends without a task (done before, failed before) costs no time worth counting.
@@ -189,12 +188,17 @@ class Tally:
         self.created += before < _CREATED <= level
 
     def left(self) -> str:
-        """Return about how long it will still take, empty where that cannot be told."""
+        """Return about how long it will still take, empty where that cannot be told. May be asked by another thread."""
         self._update_remaining()
-        left_s = self._remaining.remaining_s(self.clock())
-        if left_s is None or self.ended == self.total:
+        left = self._remaining.left(self.clock())
+        if left is None or self.ended == self.total:
             return ""
-        return f", about {seconds(left_s) if left_s >= 60 else f'{left_s:.0f} s'} left"
+        if left.least_s == left.most_s:
+            return f", about {seconds(left.most_s) if left.most_s >= 60 else f'{left.most_s:.0f} s'} left"
+        (least, unit), (most, most_unit) = _rough(left.least_s), _rough(left.most_s)
+        if left.least_s < _LITTLE * left.most_s or (least, unit) == (most, most_unit):
+            return f", up to {most} {most_unit} left"
+        return f", {least}{'' if unit == most_unit else f' {unit}'} to {most} {most_unit} left"
 
     def line(self) -> str:
         """Return it as one short line."""
@@ -213,3 +217,11 @@ class Tally:
         )
         failed = f" ({', '.join(notes)})" if notes else ""
         return f"{self.done} done{before}, {self.failed} failed{failed}, {self.skipped} skipped"
+
+
+def _rough(duration_s: float) -> tuple[int, str]:
+    """Return about how long that is."""
+    for unit_s, unit in ((3600, "h"), (60, "min")):
+        if duration_s >= 2 * unit_s:
+            return round(duration_s / unit_s), unit
+    return round(duration_s) if duration_s < 20 else 5 * round(duration_s / 5), "s"

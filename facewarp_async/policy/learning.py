@@ -31,8 +31,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from facewarp_async.config import Provider
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.durations import Durations
-from facewarp_async.policy.outlook import work_left_s
-from facewarp_async.policy.polling import Plan, Watch
+from facewarp_async.policy.outlook import work_left
+from facewarp_async.policy.polling import Plan, TimeLeft, Watch
 from facewarp_async.policy.windows import SIZES, Window
 
 _EAGER, _EARLY, _LATE = 0.15, 0.9, 0.98
@@ -120,9 +120,9 @@ class LearntPolling:
         """Return how long the longest of nine tasks in ten take."""
         return self.durations(kind).when_done(_SLOW)
 
-    def work_left_s(self, now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> float:
-        """Return in how many seconds the last task will be done; `outlook.work_left_s` says of which."""
-        return work_left_s(self._believed, now, upcoming=upcoming, over_s=over_s)
+    def work_left(self, now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft:
+        """Return in how many seconds the last task will probably be done, of those that are and will be waited for."""
+        return work_left(self._believed, now, upcoming=upcoming, over_s=over_s)
 
     def add(self, watch: Watch, /) -> None:
         """Take note of a task that will be waited for."""

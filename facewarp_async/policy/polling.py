@@ -26,6 +26,13 @@ class Plan(NamedTuple):
     """Whether what it finds will change other plans: of such looks few are made at a time."""
 
 
+class TimeLeft(NamedTuple):
+    """For how long something will probably still go on. Where both are the same, that is told well."""
+
+    least_s: float
+    most_s: float
+
+
 @define(eq=False)
 class Watch:
     """A task that is waited for. Times are seconds of the loop's clock.
@@ -84,8 +91,8 @@ class PollPolicy(Protocol):
         """Return how long a slow task of a kind takes, in seconds."""
         ...
 
-    def work_left_s(self, now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:
-        """Return in how many seconds the last task will be done, ``None`` where that is not known.
+    def work_left(self, now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft | None:
+        """Return in how many seconds the last task will probably be done, ``None`` where that is not known.
 
         Args:
             now: The time.
@@ -133,7 +140,7 @@ class FixedPolling:
         """Return twice the typical time."""
         return 2 * self._typical_s(kind)
 
-    def work_left_s(self, _now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:  # noqa: ARG002
+    def work_left(self, _now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft | None:  # noqa: ARG002
         """Know nothing."""
         return None
 

@@ -7,10 +7,14 @@ from collections import Counter, deque
 from collections.abc import Callable, Mapping
 
 from facewarp_async.models import TaskKind
+from facewarp_async.policy.polling import TimeLeft
 
-Foresee = Callable[[Mapping[TaskKind, int], float], float | None]
+Foresee = Callable[[Mapping[TaskKind, int], float], TimeLeft | None]
 """Says in how many seconds the last task will be done, if so many of each kind are still to be created, the last in so
 many seconds; ``None`` where that is not known."""
+
+_NEAR = 1.25**2
+"""What differs by no more is told as one time: it is off by a quarter at most."""
 
 _REMEMBERED = 2000
 _RECENT_SHARE = 0.7
@@ -26,7 +30,8 @@ class Remaining:
     go on being created as fast as of late, and the last takes as long from its creation to its end as slow ones do, if
     that is sooner. By tasks, where that is known: the service goes on working as was learnt of it. While tasks are to
     be created, the mean of both counts, then the tasks alone. By calls: where they are limited, the batch cannot be
-    over before all that are left have been made.
+    over before all that are left have been made. Where a few long tasks make the end, nobody can tell it well: so the
+    least and the most are told that it may probably be.
 
     It is told of each job once for each step, in any order of jobs, with times of one steady clock. Jobs that end
     without having been created (done in an earlier run, or failed before) took no time worth counting.
@@ -50,7 +55,8 @@ class Remaining:
         self.rate = rate
         self.calls_per_job = calls_per_job
         self._foresee = foresee
-        self._tasks_end_at: float | None = None
+        self._tasks_left: TimeLeft | None = None
+        self._looked_ahead_at = 0.0
         self._kinds: Counter[TaskKind] = Counter()
         self._to_create: dict[int, TaskKind] = {}
         self._begun_at: float | None = None
@@ -96,28 +102,36 @@ class Remaining:
         self._ends.append(now)
         self._delays.append(now - created_at)
 
-    def remaining_s(self, now: float) -> float | None:
-        """Return for how many seconds the batch will still go on; ``None`` where that cannot be told yet."""
+    def left(self, now: float) -> TimeLeft | None:
+        """Return for how long the batch will still go on; ``None`` where that cannot be told yet.
+
+        Another thread may ask.
+        """
         if self.total is None or self._begun_at is None:
             return None
         if self._ended >= self.total:
-            return 0.0
-        by_calls, by_jobs = self._by_calls(self.total), self._by_jobs(self.total, now)
+            return TimeLeft(0.0, 0.0)
+        by_calls_s, by_jobs = self._by_calls(self.total), self._by_jobs(self.total, now)
         if by_jobs is None:
-            return by_calls
-        return by_jobs if by_calls is None else max(by_jobs, by_calls)
+            return None if self.rate is None else TimeLeft(by_calls_s, by_calls_s)
+        least_s, most_s = (max(by_calls_s, seconds) for seconds in by_jobs)
+        if most_s <= _NEAR * least_s:
+            least_s = most_s = math.sqrt(least_s * most_s)
+        return TimeLeft(least_s, most_s)
 
-    def _by_jobs(self, total: int, now: float) -> float | None:
-        by_speed = self._by_speed(total, now)
-        by_tasks = None if self._tasks_end_at is None else max(0.0, self._tasks_end_at - now)
-        if by_speed is None or by_tasks is None:
-            return by_tasks if by_speed is None else by_speed
+    def _by_jobs(self, total: int, now: float) -> TimeLeft | None:
+        by_speed_s, by_tasks = self._by_speed(total, now), self._tasks_left
+        if by_tasks is None:
+            return None if by_speed_s is None else TimeLeft(by_speed_s, by_speed_s)
+        least_s, most_s = (max(0.0, self._looked_ahead_at + seconds - now) for seconds in by_tasks)
+        if by_speed_s is None or self._created >= total:
+            return TimeLeft(least_s, most_s)
         # Speed knows nothing of the end, durations little of what comes: half way, on a scale of ratios.
-        return math.sqrt(by_speed * by_tasks) if self._created < total else by_tasks
+        return TimeLeft(math.sqrt(by_speed_s * least_s), math.sqrt(by_speed_s * most_s))
 
-    def _by_calls(self, total: int) -> float | None:
+    def _by_calls(self, total: int) -> float:
         if self.rate is None:
-            return None
+            return 0.0
         looks = max(1.0, self.calls_per_job - 2)
         calls = max(0, total - self._uploaded) + max(0, total - self._created) + looks * (total - self._ended)
         return calls / self.rate
@@ -129,8 +143,8 @@ class Remaining:
         to_create = max(0, self.total - self._created)
         # Each still takes a look at another's task and, if it is not uploaded, a call for that.
         calls = max(0, self.total - self._uploaded) + 2 * to_create
-        left_s = self._foresee(self._upcoming(to_create), 0.0 if self.rate is None else calls / self.rate)
-        self._tasks_end_at = None if left_s is None else now + left_s
+        over_s = 0.0 if self.rate is None else calls / self.rate
+        self._tasks_left, self._looked_ahead_at = self._foresee(self._upcoming(to_create), over_s), now
 
     def _upcoming(self, number: int) -> Counter[TaskKind]:
         """Return the kinds of the tasks to create; those of jobs that were not begun are as the others' are."""
@@ -154,7 +168,7 @@ class Remaining:
         assert self._begun_at is not None
         since = max(now - _RECENT_SHARE * (now - self._begun_at), times[0])
         count = 0
-        for at in reversed(times):
+        for at in reversed(times.copy()):  # another thread may ask
             if at < since:
                 break
             count += 1

@@ -5,10 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from pathlib import Path
 
+import pytest
+
 from facewarp_async.cli.tally import MOST_NAMES, OpenTask, Tally
 from facewarp_async.errors import InDoubtError, NoFaceError, Stage
 from facewarp_async.models import ImageResult, ImageSwap, TaskKind
 from facewarp_async.pipeline import BytesSent, Completed, Failed, JobEnded, Outcome, Skipped, StageBegun
+from facewarp_async.policy.polling import TimeLeft
 
 JOB = ImageSwap("a.jpg", "face.jpg")
 DONE = Completed(job=JOB, result=ImageResult(task_id=1, key="k", url="u"))
@@ -155,23 +158,51 @@ def test_what_was_done_before_takes_no_time() -> None:
     assert tally.left() == ", about 1 s left"
 
 
-def test_what_is_known_of_the_service_is_asked_at_most_once_a_second_and_counted_down() -> None:
+def test_what_is_known_of_the_service_is_asked_now_and_then_and_counted_down() -> None:
     now, asked = 0.0, list[tuple[dict[TaskKind, int], float]]()
 
-    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> float:
+    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft:
         asked.append((dict(upcoming), over_s))
-        return 77.0
+        return TimeLeft(77, 77)
 
     tally = Tally(total=8, clock=lambda: now, foresee=foresee)
     for index in range(4):
         for stage in (Stage.CHECK, Stage.WAIT):
             tally.count(StageBegun(index=index, job=JOB, stage=stage))
     now = 1.0
-    tally.count(JobEnded(index=0, outcome=DONE))
-    now = 1.9
-    tally.count(JobEnded(index=1, outcome=DONE))
+    for index in range(2):
+        tally.count(JobEnded(index=index, outcome=DONE))
+    assert not asked
+    tally.look_ahead()
     assert asked == [({TaskKind.IMAGE_SWAP: 4}, 0.0)]
     for index in range(4, 8):
         tally.count(StageBegun(index=index, job=JOB, stage=Stage.WAIT))
     now = 11.0
     assert tally.left() == ", about 1 min 7 s left"
+
+
+@pytest.mark.parametrize(
+    ("least_s", "most_s", "text"),
+    [
+        (40, 41, "about 40 s"),
+        (100, 130, "about 1 min 54 s"),
+        (7, 19.4, "7 to 19 s"),
+        (21, 64, "20 to 65 s"),
+        (58, 119, "60 to 120 s"),
+        (62, 170, "60 s to 3 min"),
+        (150, 299, "2 to 5 min"),
+        (1200, 7199, "20 to 120 min"),
+        (3000, 9500, "50 min to 3 h"),
+        (2, 20.1, "up to 20 s"),
+        (0, 400, "up to 7 min"),
+        (0.6, 1.4, "up to 1 s"),
+        (0, 0, "about 0 s"),
+    ],
+)
+def test_the_time_that_is_left_is_told_as_well_as_it_is_known(least_s: float, most_s: float, text: str) -> None:
+    tally = Tally(total=2, clock=lambda: 5.0, foresee=lambda _upcoming, _over_s: TimeLeft(least_s, most_s))
+    for index in range(2):
+        tally.count(StageBegun(index=index, job=JOB, stage=Stage.WAIT))
+    tally.count(JobEnded(index=0, outcome=DONE))
+    tally.look_ahead()
+    assert tally.left() == f", {text} left"

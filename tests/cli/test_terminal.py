@@ -11,14 +11,17 @@ import struct
 import subprocess
 import sys
 import termios
+import threading
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import anyio
+import anyio.from_thread
 import anyio.to_thread
 import pytest
 
-from facewarp_async.server import CREATES, Fault, FaultRule, LocalService
+from facewarp_async.server import CREATES, Fault, FaultRule, InstantRunner, LocalService, Made, Work
 from tests.patience import seconds
 
 pytestmark = [pytest.mark.anyio, pytest.mark.slow]
@@ -30,9 +33,14 @@ COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-9][0-9;]*m")
 
 @pytest.fixture
 def run_on_terminal(program: Sequence[str], environment: Environment, tmp_path: Path) -> Callable[..., Any]:
-    """Run the program with stderr on a terminal of so many columns; return its exit code and what it drew."""
+    """Run the program with stderr on a terminal of so many columns; return its exit code and what it drew.
 
-    def run(arguments: Sequence[str], columns: int, environ: Mapping[str, str], both: bool) -> tuple[int, str]:
+    What it has drawn is shown to `watch`, again and again, in a thread.
+    """
+
+    def run(
+        arguments: Sequence[str], columns: int, environ: Mapping[str, str], both: bool, watch: Callable[[bytes], None]
+    ) -> tuple[int, str]:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         process = subprocess.Popen(
@@ -44,20 +52,28 @@ def run_on_terminal(program: Sequence[str], environment: Environment, tmp_path: 
         )
         os.close(slave)
         drawn = b""
+        killing = threading.Timer(seconds(40), process.kill)
+        killing.start()
         try:
             while chunk := os.read(master, 65536):
                 drawn += chunk
+                watch(drawn)
         except OSError as error:  # what Linux says at the end of a terminal
             if error.errno != errno.EIO:
                 raise
         finally:
             os.close(master)
+            killing.cancel()
         return process.wait(timeout=seconds(20)), drawn.decode()
 
     async def run_in_thread(
-        *arguments: str, columns: int = 80, env: Mapping[str, str], both: bool = False
+        *arguments: str,
+        columns: int = 80,
+        env: Mapping[str, str],
+        both: bool = False,
+        watch: Callable[[bytes], None] = len,
     ) -> tuple[int, str]:
-        return await anyio.to_thread.run_sync(run, arguments, columns, env, both)
+        return await anyio.to_thread.run_sync(run, arguments, columns, env, both, watch)
 
     return run_in_thread
 
@@ -79,6 +95,41 @@ async def test_bars_are_drawn_and_taken_away(run_on_terminal: Any, batch: list[s
         assert word in drawn
     assert COLOUR.search(drawn)
     assert "finished: 5 done, 1 failed" in drawn.splitlines()[-1]
+
+
+class Straggling(InstantRunner):
+    """Lets the last of two tasks go when it is told to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.begun = 0
+        self.let_go = anyio.Event()
+
+    async def run(self, work: Work) -> Made:
+        self.begun += 1
+        if self.begun == 2:
+            await self.let_go.wait()
+        return await super().run(work)
+
+
+async def test_the_time_that_is_left_is_told_while_nothing_ends(
+    run_on_terminal: Any, make_file: MakeFile, tmp_path: Path
+) -> None:
+    for name in ("in/a.png", "in/b.png", "me.png"):
+        make_file(name)
+    straggling = Straggling()
+
+    def watch(drawn: bytes) -> None:
+        if b" left" in drawn:
+            anyio.from_thread.run_sync(straggling.let_go.set)
+
+    async with LocalService(runner=straggling) as service:
+        env = {"FACEWARP_BASE_URL": service.provider.base_url, "FACEWARP_API_KEY": service.auth.key}
+        env["FACEWARP_CACHE_DIR"] = str(tmp_path)
+        command = ["batch", "in", "--face", "me.png", "-o", "out", "--rps", "0"]
+        code, drawn = await run_on_terminal(*command, env=env, watch=watch)
+    assert code == 0
+    assert re.search(r"1/2  [0-9.]+ s, (up to|about|[0-9]+( s)? to) [0-9]+ (s|min) left", drawn)
 
 
 async def test_columns_on_a_terminal_are_parted_by_spaces(

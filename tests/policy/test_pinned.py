@@ -15,7 +15,7 @@ def test_fixed_delays_grow_by_half_up_to_a_minute() -> None:
     assert delays[7:] == [3 * 1.5**6, 3 * 1.5**7, 60, 60, 60]
     assert policy.plan(Watch(TaskKind.VIDEO_SWAP, 100, looks=1)) == Plan(145, 145, 145)
     assert (policy.slow_s(TaskKind.IMAGE_SWAP), policy.slow_s(TaskKind.VIDEO_SWAP)) == (12, 180)
-    assert policy.work_left_s(0, upcoming={}, over_s=0) is None
+    assert policy.work_left(0, upcoming={}, over_s=0) is None
     assert EMPTY_POLLS == 4, "as the protocol says"
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import heapq
 import math
+import sys
+import threading
 from collections import Counter
 from collections.abc import Mapping
 
@@ -12,42 +14,50 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from facewarp_async.models import TaskKind
+from facewarp_async.policy.polling import TimeLeft
 from facewarp_async.policy.remaining import Remaining
 
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
 
 
+def told_s(remaining: Remaining, now: float) -> float | None:
+    """Return the one time that is told."""
+    left = remaining.left(now)
+    assert left is None or left.least_s == left.most_s
+    return None if left is None else left.most_s
+
+
 def test_nothing_is_told_before_it_can_be() -> None:
-    assert Remaining(None, rate=1).remaining_s(0) is None
-    assert Remaining(10).remaining_s(0) is None
+    assert told_s(Remaining(None, rate=1), 0) is None
+    assert told_s(Remaining(10), 0) is None
     begun = Remaining(10)
     begun.begun(5)
-    assert begun.remaining_s(6) is None
+    assert told_s(begun, 6) is None
 
 
 def test_where_calls_are_limited_all_that_are_left_have_to_be_made() -> None:
     remaining = Remaining(100, rate=2, calls_per_job=3)
     remaining.begun(0)
-    assert remaining.remaining_s(0) == 150
+    assert told_s(remaining, 0) == 150
     remaining.uploaded(1)
     remaining.created(0, 2)
     remaining.ended(0, 3)
-    assert remaining.remaining_s(3) == 148.5
+    assert told_s(remaining, 3) == 148.5
 
 
 def test_the_total_may_become_known_later() -> None:
     remaining = Remaining(rate=1, calls_per_job=3)
     remaining.begun(0)
-    assert remaining.remaining_s(1) is None
+    assert told_s(remaining, 1) is None
     remaining.total = 10
-    assert remaining.remaining_s(1) == 30
+    assert told_s(remaining, 1) == 30
 
 
 def test_when_all_have_ended_nothing_remains() -> None:
     remaining = Remaining(1, rate=1)
     remaining.created(0, 1)
     remaining.ended(0, 2)
-    assert remaining.remaining_s(9) == 0
+    assert told_s(remaining, 9) == 0
 
 
 def test_jobs_that_took_no_time_do_not_count() -> None:
@@ -55,7 +65,7 @@ def test_jobs_that_took_no_time_do_not_count() -> None:
     remaining = Remaining(1000, rate=1, calls_per_job=3)
     for job in range(990):
         remaining.ended(job, 0.001 * job)
-    assert remaining.remaining_s(1) == 30
+    assert told_s(remaining, 1) == 30
 
 
 @pytest.mark.parametrize("workers", [2, 8])
@@ -80,7 +90,7 @@ def test_from_a_third_on_the_end_is_foreseen_to_a_quarter(workers: int, rate: fl
             remaining.ended(job, at)
             count += 1
             if jobs / 3 <= count <= 0.9 * jobs:
-                told.append((at, remaining.remaining_s(at) or math.inf))
+                told.append((at, told_s(remaining, at) or math.inf))
     errors = [abs(foreseen - (max(ends) - at)) / (max(ends) - at) for at, foreseen in told]
     assert max(errors) <= 0.25
 
@@ -101,41 +111,95 @@ def test_whatever_is_told_the_answer_is_none_or_a_time(
             remaining.created(job, now)
         else:
             remaining.ended(job, now)
-        answer = remaining.remaining_s(now)
-        assert answer is None or 0 <= answer < math.inf
+        left = remaining.left(now)
+        assert left is None or 0 <= left.least_s <= left.most_s < math.inf
 
 
 def test_when_all_tasks_are_created_what_is_known_of_the_service_tells_the_end() -> None:
-    remaining = Remaining(3, foresee=lambda _upcoming, _over_s: 40.0)
+    remaining = Remaining(3, foresee=lambda _upcoming, _over_s: TimeLeft(40, 40))
     for job in range(3):
         remaining.created(job, 0)
     remaining.look_ahead(5)
-    assert remaining.remaining_s(5) is None, "nothing was found done: it is not known yet"
+    assert told_s(remaining, 5) is None, "nothing was found done: it is not known yet"
     remaining.ended(0, 10)
     remaining.look_ahead(10)
-    assert remaining.remaining_s(10) == 40
-    assert remaining.remaining_s(30) == 20
-    assert remaining.remaining_s(99) == 0
+    assert told_s(remaining, 10) == 40
+    assert told_s(remaining, 30) == 20
+    assert told_s(remaining, 99) == 0
 
 
 def test_while_tasks_are_to_be_created_speed_counts_as_much() -> None:
-    remaining = Remaining(20, foresee=lambda _upcoming, _over_s: 10.0)
+    remaining = Remaining(20, foresee=lambda _upcoming, _over_s: TimeLeft(10, 10))
     remaining.begun(0)
     for job in range(10):
         remaining.created(job, job)
         remaining.ended(job, job + 1)
-    by_speed = remaining.remaining_s(10)
+    by_speed = told_s(remaining, 10)
     remaining.look_ahead(10)
     assert by_speed is not None
-    assert remaining.remaining_s(10) == pytest.approx(math.sqrt(10 * by_speed))
+    assert told_s(remaining, 10) == pytest.approx(math.sqrt(10 * by_speed))
+
+
+@pytest.mark.parametrize("created", [10, 20])
+def test_where_the_end_cannot_be_told_well_the_least_and_the_most_are(created: int) -> None:
+    remaining = Remaining(20, foresee=lambda _upcoming, _over_s: TimeLeft(10, 40))
+    for job in range(created):
+        remaining.created(job, job)
+    for job in range(10):
+        remaining.ended(job, job + 1)
+    by_speed_s = told_s(remaining, 20)
+    remaining.look_ahead(20)
+    assert by_speed_s == pytest.approx(20, rel=0.5)
+    by_tasks = [10, 40] if created == 20 else [math.sqrt(seconds * by_speed_s) for seconds in (10, 40)]
+    assert remaining.left(20) == pytest.approx(by_tasks)
+    if created == 20:
+        assert remaining.left(35) == TimeLeft(0, 25), "the least has passed"
+
+
+@pytest.mark.parametrize(("left", "told"), [((16, 25), (20, 20)), ((15.9, 25), (15.9, 25)), ((0, 10), (6, 10))])
+def test_what_differs_little_is_told_as_one_time_and_none_before_the_last_call(
+    left: tuple[float, float], told: tuple[float, float]
+) -> None:
+    remaining = Remaining(4, rate=0.5, calls_per_job=3, foresee=lambda _upcoming, _over_s: TimeLeft(*left))
+    for job in range(4):
+        remaining.uploaded(0)
+        remaining.created(job, 0)
+    remaining.ended(0, 1)
+    remaining.look_ahead(1)
+    assert remaining.left(1) == pytest.approx(told)
+
+
+def test_another_thread_may_ask() -> None:
+    remaining, over, wrong = Remaining(10**6), threading.Event(), list[BaseException]()
+
+    def ask() -> None:
+        try:
+            while not over.is_set():
+                remaining.left(1)
+        except RuntimeError as error:
+            wrong.append(error)
+
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    thread = threading.Thread(target=ask)
+    thread.start()
+    try:
+        for job in range(20_000):
+            remaining.created(job, 1)
+            remaining.ended(job, 1)
+    finally:
+        over.set()
+        thread.join()
+        sys.setswitchinterval(before)
+    assert not wrong
 
 
 def test_jobs_that_were_not_begun_are_taken_for_the_mix_of_the_others() -> None:
     asked = list[tuple[dict[TaskKind, int], float]]()
 
-    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> float:
+    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft:
         asked.append((dict(upcoming), over_s))
-        return 1.0
+        return TimeLeft(1, 1)
 
     remaining = Remaining(100, rate=2, foresee=foresee)
     for job in range(10):
@@ -152,17 +216,17 @@ def test_the_first_thing_that_is_heard_of_a_job_starts_the_clock() -> None:
     uploaded, created = Remaining(10, rate=1), Remaining(10, rate=1)
     uploaded.uploaded(5)
     created.created(0, 5)
-    assert None not in {uploaded.remaining_s(6), created.remaining_s(6)}
+    assert None not in {told_s(uploaded, 6), told_s(created, 6)}
 
 
 def test_a_job_takes_two_calls_and_its_looks_which_are_one_at_least() -> None:
     for calls_per_job, expected_s in ((5, 500), (1, 300)):
         remaining = Remaining(100, rate=1, calls_per_job=calls_per_job)
         remaining.begun(0)
-        assert remaining.remaining_s(0) == expected_s
+        assert told_s(remaining, 0) == expected_s
     usual = Remaining(100, rate=1)
     usual.begun(0)
-    assert usual.remaining_s(0) == pytest.approx(305), "one look in twenty is in vain"
+    assert told_s(usual, 0) == pytest.approx(305), "one look in twenty is in vain"
 
 
 @pytest.mark.parametrize("begun_at", [0, 1000])
@@ -176,7 +240,7 @@ def test_while_tasks_are_created_the_last_is_taken_for_a_slow_one_if_that_is_soo
         remaining.created(second, begun_at + second)
         if second >= 20 and not second % 2:
             remaining.ended((second - 20) // 2, begun_at + second)
-    assert remaining.remaining_s(begun_at + 40) == pytest.approx(expected_s)
+    assert told_s(remaining, begun_at + 40) == pytest.approx(expected_s)
 
 
 def test_speed_is_told_once_five_have_ended_and_counts_from_the_first_of_them() -> None:
@@ -185,9 +249,9 @@ def test_speed_is_told_once_five_have_ended_and_counts_from_the_first_of_them() 
         remaining.created(job, 0)
     for job, now in enumerate((20, 30, 31, 32)):
         remaining.ended(job, now)
-    assert remaining.remaining_s(33) is None
+    assert told_s(remaining, 33) is None
     remaining.ended(4, 33)
-    assert remaining.remaining_s(34) == pytest.approx(14), "as long as the five took"
+    assert told_s(remaining, 34) == pytest.approx(14), "as long as the five took"
 
 
 @pytest.mark.parametrize("begun_at", [0, 5000])
@@ -201,25 +265,25 @@ def test_the_speed_of_quick_jobs_is_told_and_that_of_ones_that_came_to_a_stop(
         remaining.created(job, begun_at)
     for job in range(5):
         remaining.ended(job, begun_at + job * gap_s)
-    assert remaining.remaining_s(begun_at + took_s) == pytest.approx(expected_s, rel=0.3)
+    assert told_s(remaining, begun_at + took_s) == pytest.approx(expected_s, rel=0.3)
 
 
 def test_when_all_tasks_are_created_speed_does_not_count_any_more() -> None:
-    remaining = Remaining(10, foresee=lambda _upcoming, _over_s: 40.0)
+    remaining = Remaining(10, foresee=lambda _upcoming, _over_s: TimeLeft(40, 40))
     for job in range(10):
         remaining.created(job, job)
         if job >= 4:
             remaining.ended(job - 4, job)
     remaining.look_ahead(10)
-    assert remaining.remaining_s(10) == 40
+    assert told_s(remaining, 10) == 40
 
 
 def test_of_jobs_that_were_begun_those_tasks_are_to_come_that_were_not_created() -> None:
     asked = list[tuple[Mapping[TaskKind, int], float]]()
 
-    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> float:
+    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft:
         asked.append((upcoming, over_s))
-        return 1.0
+        return TimeLeft(1, 1)
 
     remaining = Remaining(5, foresee=foresee)
     for job in range(5):
@@ -235,16 +299,16 @@ def test_of_jobs_that_were_begun_those_tasks_are_to_come_that_were_not_created()
 def test_when_all_tasks_are_created_only_looks_are_left() -> None:
     asked = list[tuple[Mapping[TaskKind, int], float]]()
 
-    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> float:
+    def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft:
         asked.append((upcoming, over_s))
-        return 0.0
+        return TimeLeft(0, 0)
 
     remaining = Remaining(3, rate=2, calls_per_job=3, foresee=foresee)
     for job in range(3):
         remaining.expected(job, IMAGE)
         remaining.uploaded(0)
         remaining.created(job, 0)
-    assert remaining.remaining_s(0) == 1.5
+    assert told_s(remaining, 0) == 1.5
     remaining.ended(0, 1)
     remaining.look_ahead(1)
     assert asked == [(Counter(), 0)]

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from facewarp_async.models import TaskKind
 from facewarp_async.policy.durations import Durations
 from facewarp_async.policy.learning import LearntPolling
-from facewarp_async.policy.polling import FixedPolling, Plan, Watch
+from facewarp_async.policy.polling import FixedPolling, Plan, TimeLeft, Watch
 from facewarp_async.policy.watching import Entry, WatchBook, Watched
 
 IMAGE, VIDEO = TaskKind.IMAGE_SWAP, TaskKind.VIDEO_SWAP
@@ -52,7 +52,7 @@ class Planned:
     def slow_s(self, kind: TaskKind, /) -> float:
         return 100 if kind.is_video else 9
 
-    def work_left_s(self, _now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> float | None:
+    def work_left(self, _now: float, /, upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft | None:
         return None
 
 
