@@ -55,8 +55,7 @@ class Remaining:
         self.rate = rate
         self.calls_per_job = calls_per_job
         self._foresee = foresee
-        self._tasks_left: TimeLeft | None = None
-        self._looked_ahead_at = 0.0
+        self._foreseen: tuple[float, TimeLeft] | None = None
         self._kinds: Counter[TaskKind] = Counter()
         self._to_create: dict[int, TaskKind] = {}
         self._begun_at: float | None = None
@@ -120,10 +119,11 @@ class Remaining:
         return TimeLeft(least_s, most_s)
 
     def _by_jobs(self, total: int, now: float) -> TimeLeft | None:
-        by_speed_s, by_tasks = self._by_speed(total, now), self._tasks_left
+        by_speed_s, by_tasks = self._by_speed(total, now), self._foreseen
         if by_tasks is None:
             return None if by_speed_s is None else TimeLeft(by_speed_s, by_speed_s)
-        least_s, most_s = (max(0.0, self._looked_ahead_at + seconds - now) for seconds in by_tasks)
+        foreseen_at, left = by_tasks
+        least_s, most_s = (max(0.0, foreseen_at + seconds - now) for seconds in left)
         if by_speed_s is None or self._created >= total:
             return TimeLeft(least_s, most_s)
         # Speed knows nothing of the end, durations little of what comes: half way, on a scale of ratios.
@@ -144,7 +144,8 @@ class Remaining:
         # Each still takes a look at another's task and, if it is not uploaded, a call for that.
         calls = max(0, self.total - self._uploaded) + 2 * to_create
         over_s = 0.0 if self.rate is None else calls / self.rate
-        self._tasks_left, self._looked_ahead_at = self._foresee(self._upcoming(to_create), over_s), now
+        left = self._foresee(self._upcoming(to_create), over_s)
+        self._foreseen = None if left is None else (now, left)
 
     def _upcoming(self, number: int) -> Counter[TaskKind]:
         """Return the kinds of the tasks to create; those of jobs that were not begun are as the others' are."""

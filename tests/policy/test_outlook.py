@@ -49,9 +49,18 @@ def test_of_a_task_that_may_be_done_at_once_or_in_a_while_both_are_told() -> Non
     assert most_s > 10
 
 
-@pytest.mark.parametrize(("begun", "queued", "to_come"), [(20_000, 0, 0), (8, 20_000, 0), (8, 0, 10**9), (10**4,) * 3])
+@pytest.mark.parametrize(
+    ("begun", "queued", "to_come", "times"),
+    [
+        (20_000, 0, 0, 20_000),
+        (8, 20_000, 0, 12 * 108),
+        (8, 60, 30, 12 * 108),
+        (8, 0, 10**9, 12 * 108),
+        (10**4, 10**4, 10**4, 10**4 + 100),
+    ],
+)
 def test_however_many_tasks_there_are_some_thousand_get_a_time_of_their_own(
-    begun: int, queued: int, to_come: int, monkeypatch: pytest.MonkeyPatch
+    begun: int, queued: int, to_come: int, times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     window, drawn = window_of(begun, begun + queued), [0]
     when_done = Durations.when_done
@@ -62,7 +71,7 @@ def test_however_many_tasks_there_are_some_thousand_get_a_time_of_their_own(
 
     monkeypatch.setattr(Durations, "when_done", count)
     left = work_left(window, 0, upcoming={IMAGE: to_come, VIDEO: to_come}, over_s=9)
-    assert 0 < drawn[0] <= 21_000
+    assert drawn == [times]
     mean_s = 6 * math.exp(0.15**2 / 2)
     work_s = queued * mean_s + to_come * 11 * mean_s
     assert sum(left) / 2 == pytest.approx(work_s / begun, rel=0.05, abs=120)
@@ -110,6 +119,10 @@ def test_the_next_task_goes_to_the_worker_that_is_free_first() -> None:
     for _ in range(3):
         window.add(Watch(IMAGE, 0, begins=[math.inf]))
     assert work_left(window, 0, upcoming={}, over_s=0) == both, "before the video is done"
+
+
+def test_tasks_that_are_not_told_of_singly_are_for_all_workers() -> None:
+    assert middle_s(window_of(500, 0), 0, upcoming={IMAGE: 5000}, over_s=0) == pytest.approx(60, rel=0.2)
 
 
 @pytest.mark.parametrize("kinds", [(IMAGE, VIDEO), (VIDEO, IMAGE)])
