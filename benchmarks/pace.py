@@ -170,7 +170,6 @@ def _watcher(batch: Batch, remaining: Remaining) -> Callable[[Event], None]:
 async def _look_ahead(batch: Batch, remaining: Remaining) -> None:
     while True:
         await asyncio.sleep(_LOOK_AHEAD_S)
-        remaining.look_ahead(time.monotonic())
         if left := remaining.left(time.monotonic()):
             batch.told.append((time.monotonic(), left))
 

@@ -139,7 +139,6 @@ class PacedModel(Model):
         """Ask for the time that is left again and again, as the progress bar does."""
         while True:
             await asyncio.sleep(self._every_s)
-            self._remaining.look_ahead(clock())
             if left := self._remaining.left(clock()):
                 self.told.append((clock(), left))
 

@@ -170,8 +170,8 @@ class BatchRun:
 async def _look_ahead(tally: Tally) -> None:
     """Keep what is foreseen up to date, also while nothing ends."""
     while True:
-        await anyio.sleep(_LOOK_AHEAD_S)
         tally.look_ahead()
+        await anyio.sleep(_LOOK_AHEAD_S)
 
 
 async def _count(jobs: BatchJobs, tally: Tally) -> None:

@@ -12,6 +12,7 @@ from facewarp_async.cli.records import as_told, media_name
 from facewarp_async.errors import InDoubtError, Stage
 from facewarp_async.models import DetectFaces, ImageSwap, MultiFaceSwap, TaskKind, VideoSwap
 from facewarp_async.pipeline import BytesSent, Completed, Event, Failed, Outcome, StageBegun
+from facewarp_async.policy.polling import TimeLeft
 from facewarp_async.policy.remaining import Foresee, Remaining
 from facewarp_async.text import bytes_text, seconds
 
@@ -75,6 +76,7 @@ class Tally:
     clock: Callable[[], float] = time.monotonic
     foresee: Foresee | None = None
     _remaining: Remaining = Factory(lambda tally: Remaining(foresee=tally.foresee), takes_self=True)
+    _left: TimeLeft | None = None
     _never_created: int = 0
     _reached: dict[int, int] = Factory(dict)
     _open: dict[int, OpenTask] = Factory(dict)
@@ -137,14 +139,11 @@ class Tally:
         self._end(as_told(event.outcome))
 
     def look_ahead(self) -> None:
-        """Ask what is known of how long it will still take. It takes a few milliseconds: once a second is enough."""
-        self._update_remaining()
-        self._remaining.look_ahead(self.clock())
-
-    def _update_remaining(self) -> None:
+        """Find out for how long it will still go on. It may take some milliseconds: once a second is enough."""
         # What ends without a task (done before, failed before) costs no time worth counting.
         self._remaining.total = None if self.total is None else self.total - self._never_created
         self._remaining.rate = self.rate
+        self._left = self._remaining.left(self.clock())
 
     def _send(self, event: BytesSent, now: float) -> None:
         before = self._sending.get(event.index)
@@ -188,9 +187,8 @@ class Tally:
         self.created += before < _CREATED <= level
 
     def left(self) -> str:
-        """Return about how long it will still take, empty where that cannot be told. May be asked by another thread."""
-        self._update_remaining()
-        left = self._remaining.left(self.clock())
+        """Return how long it will still go on, as found out last, if it was. May be asked by another thread."""
+        left = self._left
         if left is None or self.ended == self.total:
             return ""
         if left.least_s == left.most_s:

@@ -16,6 +16,9 @@ many seconds; ``None`` where that is not known."""
 _NEAR = 1.25**2
 """What differs by no more is told as one time: it is off by a quarter at most."""
 
+_LOOKS = 1.05
+"""How many a task takes."""
+
 _REMEMBERED = 2000
 _RECENT_SHARE = 0.7
 _FEW = 5
@@ -39,7 +42,6 @@ class Remaining:
     Args:
         total: How many jobs there are; ``None`` until that is known. It may be set later.
         rate: How many calls a second leave at most; ``None`` for any number. It may be set as it changes.
-        calls_per_job: How many calls a job takes, uploads and looks at its task included. Likewise.
         foresee: Says what is known of the service.
     """
 
@@ -48,14 +50,11 @@ class Remaining:
         total: int | None = None,
         *,
         rate: float | None = None,
-        calls_per_job: float = 3.05,
         foresee: Foresee | None = None,
     ) -> None:
         self.total = total
         self.rate = rate
-        self.calls_per_job = calls_per_job
         self._foresee = foresee
-        self._foreseen: tuple[float, TimeLeft] | None = None
         self._kinds: Counter[TaskKind] = Counter()
         self._to_create: dict[int, TaskKind] = {}
         self._begun_at: float | None = None
@@ -104,7 +103,7 @@ class Remaining:
     def left(self, now: float) -> TimeLeft | None:
         """Return for how long the batch will still go on; ``None`` where that cannot be told yet.
 
-        Another thread may ask.
+        It may take some milliseconds: once a second is enough.
         """
         if self.total is None or self._begun_at is None:
             return None
@@ -119,33 +118,27 @@ class Remaining:
         return TimeLeft(least_s, most_s)
 
     def _by_jobs(self, total: int, now: float) -> TimeLeft | None:
-        by_speed_s, by_tasks = self._by_speed(total, now), self._foreseen
+        by_speed_s, by_tasks = self._by_speed(total, now), self._by_tasks(total)
         if by_tasks is None:
             return None if by_speed_s is None else TimeLeft(by_speed_s, by_speed_s)
-        foreseen_at, left = by_tasks
-        least_s, most_s = (max(0.0, foreseen_at + seconds - now) for seconds in left)
         if by_speed_s is None or self._created >= total:
-            return TimeLeft(least_s, most_s)
+            return by_tasks
         # Speed knows nothing of the end, durations little of what comes: half way, on a scale of ratios.
-        return TimeLeft(math.sqrt(by_speed_s * least_s), math.sqrt(by_speed_s * most_s))
+        return TimeLeft(math.sqrt(by_speed_s * by_tasks.least_s), math.sqrt(by_speed_s * by_tasks.most_s))
 
     def _by_calls(self, total: int) -> float:
         if self.rate is None:
             return 0.0
-        looks = max(1.0, self.calls_per_job - 2)
-        calls = max(0, total - self._uploaded) + max(0, total - self._created) + looks * (total - self._ended)
-        return calls / self.rate
+        looks = _LOOKS * (total - self._ended)
+        return (max(0, total - self._uploaded) + max(0, total - self._created) + looks) / self.rate
 
-    def look_ahead(self, now: float) -> None:
-        """Ask what is known of the service. It takes a few milliseconds: once a second is enough."""
-        if self._foresee is None or self.total is None or not self._ended:
-            return
-        to_create = max(0, self.total - self._created)
+    def _by_tasks(self, total: int) -> TimeLeft | None:
+        if self._foresee is None or not self._ended:
+            return None
+        to_create = max(0, total - self._created)
         # Each still takes a look at another's task and, if it is not uploaded, a call for that.
-        calls = max(0, self.total - self._uploaded) + 2 * to_create
-        over_s = 0.0 if self.rate is None else calls / self.rate
-        left = self._foresee(self._upcoming(to_create), over_s)
-        self._foreseen = None if left is None else (now, left)
+        calls = max(0, total - self._uploaded) + 2 * to_create
+        return self._foresee(self._upcoming(to_create), 0.0 if self.rate is None else calls / self.rate)
 
     def _upcoming(self, number: int) -> Counter[TaskKind]:
         """Return the kinds of the tasks to create; those of jobs that were not begun are as the others' are."""
@@ -169,7 +162,7 @@ class Remaining:
         assert self._begun_at is not None
         since = max(now - _RECENT_SHARE * (now - self._begun_at), times[0])
         count = 0
-        for at in reversed(times.copy()):  # another thread may ask
+        for at in reversed(times):
             if at < since:
                 break
             count += 1

@@ -144,8 +144,11 @@ def test_the_end_is_foreseen_from_how_fast_jobs_end_and_never_before_its_calls_a
         tally.count(StageBegun(index=index, job=JOB, stage=Stage.WAIT))
         now += 1
         tally.count(JobEnded(index=index, outcome=DONE))
+    assert tally.left() == "", "it was not found out"
+    tally.look_ahead()
     assert tally.left() == ", about 49 s left"
     tally.rate = 0.5
+    tally.look_ahead()
     assert tally.left() == ", about 5 min 5 s left"
 
 
@@ -155,30 +158,29 @@ def test_what_was_done_before_takes_no_time() -> None:
         tally.count(JobEnded(index=index, outcome=BEFORE))
     tally.rate = 1
     tally.count(StageBegun(index=10, job=JOB, stage=Stage.WAIT))
+    tally.look_ahead()
     assert tally.left() == ", about 1 s left"
 
 
-def test_what_is_known_of_the_service_is_asked_now_and_then_and_counted_down() -> None:
-    now, asked = 0.0, list[tuple[dict[TaskKind, int], float]]()
+def test_what_is_known_of_the_service_is_asked_only_when_it_looks_ahead() -> None:
+    asked = list[tuple[dict[TaskKind, int], float]]()
 
     def foresee(upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft:
         asked.append((dict(upcoming), over_s))
         return TimeLeft(77, 77)
 
-    tally = Tally(total=8, clock=lambda: now, foresee=foresee)
+    tally = Tally(total=8, clock=lambda: 1.0, foresee=foresee)
     for index in range(4):
         for stage in (Stage.CHECK, Stage.WAIT):
             tally.count(StageBegun(index=index, job=JOB, stage=stage))
-    now = 1.0
     for index in range(2):
         tally.count(JobEnded(index=index, outcome=DONE))
-    assert not asked
+    assert (tally.left(), asked) == ("", [])
     tally.look_ahead()
     assert asked == [({TaskKind.IMAGE_SWAP: 4}, 0.0)]
-    for index in range(4, 8):
-        tally.count(StageBegun(index=index, job=JOB, stage=Stage.WAIT))
-    now = 11.0
-    assert tally.left() == ", about 1 min 7 s left"
+    for _ in range(3):
+        assert tally.left() == ", about 1 min 17 s left"
+    assert len(asked) == 1
 
 
 @pytest.mark.parametrize(

@@ -39,7 +39,7 @@ def run_on_terminal(program: Sequence[str], environment: Environment, tmp_path: 
     """
 
     def run(
-        arguments: Sequence[str], columns: int, environ: Mapping[str, str], both: bool, watch: Callable[[bytes], None]
+        arguments: Sequence[str], columns: int, environ: Mapping[str, str], both: bool, watch: Callable[[bytes], object]
     ) -> tuple[int, str]:
         master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
@@ -71,7 +71,7 @@ def run_on_terminal(program: Sequence[str], environment: Environment, tmp_path: 
         columns: int = 80,
         env: Mapping[str, str],
         both: bool = False,
-        watch: Callable[[bytes], None] = len,
+        watch: Callable[[bytes], object] = len,
     ) -> tuple[int, str]:
         return await anyio.to_thread.run_sync(run, arguments, columns, env, both, watch)
 
