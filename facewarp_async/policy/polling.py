@@ -27,10 +27,12 @@ class Plan(NamedTuple):
 
 
 class TimeLeft(NamedTuple):
-    """For how long something will probably still go on. Where both are the same, that is told well."""
+    """For how long something will still go on: probably between two times, which may be the same."""
 
     least_s: float
+    """Seconds."""
     most_s: float
+    """Seconds."""
 
 
 @define(eq=False)
