@@ -118,7 +118,7 @@ class Remaining:
         return TimeLeft(least_s, most_s)
 
     def _by_jobs(self, total: int, now: float) -> TimeLeft | None:
-        by_speed_s, by_tasks = self._by_speed(total, now), self._by_tasks(total)
+        by_speed_s, by_tasks = self._by_speed(total, now), self._by_tasks(total, now)
         if by_tasks is None:
             return None if by_speed_s is None else TimeLeft(by_speed_s, by_speed_s)
         if by_speed_s is None or self._created >= total:
@@ -132,13 +132,15 @@ class Remaining:
         looks = _LOOKS * (total - self._ended)
         return (max(0, total - self._uploaded) + max(0, total - self._created) + looks) / self.rate
 
-    def _by_tasks(self, total: int) -> TimeLeft | None:
+    def _by_tasks(self, total: int, now: float) -> TimeLeft | None:
         if self._foresee is None or not self._ended:
             return None
         to_create = max(0, total - self._created)
         # Each still takes a look at another's task and, if it is not uploaded, a call for that.
         calls = max(0, total - self._uploaded) + 2 * to_create
-        return self._foresee(self._upcoming(to_create), 0.0 if self.rate is None else calls / self.rate)
+        by_calls_s = 0.0 if self.rate is None else calls / self.rate
+        by_speed_s = 0.0 if len(self._ends) < _FEW else to_create / self._speed(self._creates, now)
+        return self._foresee(self._upcoming(to_create), max(by_calls_s, by_speed_s))
 
     def _upcoming(self, number: int) -> Counter[TaskKind]:
         """Return the kinds of the tasks to create; those of jobs that were not begun are as the others' are."""

@@ -250,6 +250,25 @@ def test_of_jobs_that_were_begun_those_tasks_are_to_come_that_were_not_created()
     assert asked == [(Counter({IMAGE: 2}), 0)], "at once, where any number of calls may leave"
 
 
+@pytest.mark.parametrize(("ended", "over_s"), [(4, 45), (5, 180)])
+def test_the_last_task_is_created_when_calls_allow_it_and_no_faster_than_others_were(ended: int, over_s: float) -> None:
+    asked = list[float]()
+
+    def foresee(_upcoming: Mapping[TaskKind, int], over_s: float) -> TimeLeft:
+        asked.append(over_s)
+        return TimeLeft(0, 0)
+
+    remaining = Remaining(100, rate=4, foresee=foresee)
+    for job in range(100):
+        remaining.uploaded(0)
+        if job < 10:
+            remaining.created(job, 2 * job)
+    for job in range(ended):
+        remaining.ended(job, 20)
+    remaining.left(20)
+    assert asked == [pytest.approx(over_s, rel=0.02)]
+
+
 def test_when_all_tasks_are_created_only_looks_are_left() -> None:
     asked = list[tuple[Mapping[TaskKind, int], float]]()
 
