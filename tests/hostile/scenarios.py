@@ -73,7 +73,7 @@ def gives(name: str, call: str, change: Callable[[Any, dict[str, Any]], Any], *,
     add(name, (call,), Scenario(data=change, tls=tls))
 
 
-SHORT = {"connect_s": 0.25, "request_s": 0.1, "stall_s": 0.1}
+SHORT = {"connect_s": 0.25, "request_s": 0.25, "stall_s": 0.25}
 """For faults that only a time-out ends. The calls before the fault have to be answered within it too."""
 
 # Connections.

@@ -78,7 +78,7 @@ def _timeouts(row: Row, scenario: Scenario) -> Timeouts:
     timeouts = evolve(LONG, **scenario.timeouts)
     # A task that is lost sight of is waited for until its own time is over.
     # A look that ends by a time-out takes twice SHORT at most.
-    image_task_s = seconds({False: 0.08, True: 0.2}[bool(scenario.timeouts)])
+    image_task_s = seconds({False: 0.08, True: 0.5}[bool(scenario.timeouts)])
     return evolve(timeouts, image_task_s=image_task_s) if row.error == "TaskTimeoutError" else timeouts
 
 
