@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import tracemalloc
 from collections.abc import Mapping
 
 import pytest
@@ -119,6 +120,17 @@ def test_the_next_task_goes_to_the_worker_that_is_free_first() -> None:
     for _ in range(3):
         window.add(Watch(IMAGE, 0, begins=[math.inf]))
     assert work_left(window, 0, upcoming={}, over_s=0) == both, "before the video is done"
+
+
+def test_of_workers_without_number_only_those_with_a_task_are_thought_of() -> None:
+    window = window_of(10**6, 8)
+    tracemalloc.start()
+    try:
+        work_left(window, 0, upcoming={IMAGE: 10**6}, over_s=60)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 10**6, "a list of the workers would take eight times as much"
 
 
 def test_tasks_that_are_not_told_of_singly_are_for_all_workers() -> None:
